@@ -1,0 +1,1 @@
+"""Dataset loading scripts, one `datasets` builder each."""

@@ -1,0 +1,169 @@
+"""Training batches: which sample comes when, decoded once, augmented, with its targets.
+
+The order is a pure function of (seed, epoch), shared by all processes; each takes its own slice of every global batch.
+So a restart at step k continues exactly where it stopped, and no sample is seen twice or dropped.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..models.image_reading import read_image
+from ..models.instance_targets import instance_targets
+from .augmentation import Augmentation, Window, sample_generator
+
+Key = tuple[int, int, int]  # epoch, position in the epoch, row of the dataset
+
+
+@dataclass
+class EpochOrder:
+    """The rows of an epoch, by position.
+
+    Attributes:
+        length: Rows in the dataset.
+        samples: Samples in an epoch; rounded up to whole global batches by `EpochBatches`.
+        weights: Probability of each row, or None for a permutation of all rows (repeated as often as needed).
+        seed: Of the experiment.
+    """
+
+    length: int
+    samples: int
+    weights: np.ndarray | None
+    seed: int
+
+    def rows(self, epoch: int, count: int) -> np.ndarray:
+        """Return `count` row numbers."""
+        draw = sample_generator(self.seed, epoch, 2**39)
+        if self.weights is not None:
+            # Systematic sampling: every row comes as often as its weight says, give or take one.
+            points = (np.arange(count) + draw.random()) / count
+            rows = np.searchsorted(np.cumsum(self.weights), points * self.weights.sum())
+            return draw.permutation(np.minimum(rows, self.length - 1))
+        rounds = [draw.permutation(self.length) for _ in range(-(-count // self.length))]
+        return np.concatenate(rounds)[:count]
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Batches of keys of one epoch for one process, from a given step on."""
+
+    def __init__(self, order: EpochOrder, batch_size: int, rank: int = 0, world: int = 1):
+        self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
+        self.steps = -(-order.samples // (batch_size * world))
+        self.epoch = 0
+        self.first_step = 0
+
+    def set_position(self, epoch: int, first_step: int = 0) -> None:
+        """Say where the next iteration starts."""
+        self.epoch, self.first_step = epoch, first_step
+
+    def __len__(self) -> int:
+        return self.steps - self.first_step
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        rows = self.order.rows(self.epoch, self.steps * self.batch_size * self.world)
+        for step in range(self.first_step, self.steps):
+            start = (step * self.world + self.rank) * self.batch_size
+            yield [(self.epoch, p, int(rows[p])) for p in range(start, start + self.batch_size)]
+
+
+class SegmentationSamples(Dataset[dict[str, Tensor]]):
+    """Decoded once per worker, then augmented crops with what the model's loss needs."""
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        processor: Any,
+        augmentation: Augmentation,
+        *,
+        instances: bool,
+        seed: int,
+    ):
+        self.rows, self.processor, self.augmentation = rows, processor, augmentation
+        self.instances, self.seed = instances, seed
+        self.cache: dict[int, tuple[Window, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        epoch, position, index = key
+        if index not in self.cache:
+            row = self.rows[index]
+            self.cache[index] = Window(self.processor, read_image(row["image"])), truth_of(row)
+        window, labels = self.cache[index]
+        draw = sample_generator(self.seed, epoch, position)
+        image, truth = self.augmentation(window, labels, draw)
+        image = image.expand(self.processor.num_channels, -1, -1).contiguous()
+        return {"pixel_values": image, **training_targets(truth, self.instances)}
+
+
+class ImageRows(Sequence[dict[str, Any]]):
+    """Rows of a dataset with their images as stored bytes, so that no decoder cuts 16 bits to 8; extra rows follow."""
+
+    def __init__(self, dataset: Any, extra: Sequence[dict[str, Any]] = ()):
+        columns = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
+        for column in columns:
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+        self.dataset, self.columns, self.extra = dataset, columns, list(extra)
+
+    def __len__(self) -> int:
+        return len(self.dataset) + len(self.extra)
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= len(self.dataset):
+            return self.extra[index - len(self.dataset)]
+        row = dict(self.dataset[int(index)])
+        for column in self.columns:
+            stored = row[column]
+            row[column] = None if stored is None else stored["bytes"] or stored["path"]
+        return row
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column of plain values."""
+        return [*self.dataset[name], *(row.get(name) for row in self.extra)]
+
+
+def truth_of(row: dict[str, Any]) -> np.ndarray:
+    """Return the label map of a row, `(H, W)` int32, whichever column carries it."""
+    column = "instance_labels" if row.get("instance_labels") is not None else "semantic_mask"
+    return np.asarray(read_image(row[column])).astype(np.int32)
+
+
+def training_targets(truth: np.ndarray, instances: bool) -> dict[str, Tensor]:
+    """Return the arguments of the model's `forward` that carry the truth."""
+    if instances:
+        return {"target_maps": torch.from_numpy(instance_targets(truth))}
+    return {"labels": torch.from_numpy(truth.astype(np.int64))}
+
+
+def balanced_weights(values: Sequence[Any], power: float = 0.5) -> np.ndarray:
+    """Weigh rows by how rare their value is: count^-power, so 0.5 halves the imbalance on a log scale."""
+    _, inverse, counts = np.unique([str(v) for v in values], return_inverse=True, return_counts=True)
+    weights = counts[inverse] ** -power
+    return weights / weights.sum()
+
+
+def loader(
+    samples: SegmentationSamples, batches: EpochBatches, workers: int
+) -> DataLoader[dict[str, Tensor]]:
+    """Return the batches of the epoch that `batches` points at; workers live as long as the loader."""
+    return DataLoader(
+        samples,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread if workers else None,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # so that iterating never draws from the model's random state
+    )
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,26 @@
+"""Measuring: results.json, intervals, thresholds and figures."""
+
+from ..models.loading import pipeline as load_pipeline
+from .examples import select_examples
+from .figures import plot_curves, plot_score_by_stratum, plot_threshold_curve
+from .gallery import plot_segmentation_examples
+from .results import metrics_line, read_results, write_results
+from .scoring import precision_by_threshold
+from .segmentation import Evaluation, evaluate_segmentation
+from .tuning import choose_thresholds
+
+__all__ = [
+    "Evaluation",
+    "choose_thresholds",
+    "evaluate_segmentation",
+    "load_pipeline",
+    "metrics_line",
+    "plot_curves",
+    "plot_score_by_stratum",
+    "plot_segmentation_examples",
+    "plot_threshold_curve",
+    "precision_by_threshold",
+    "read_results",
+    "select_examples",
+    "write_results",
+]

@@ -1,0 +1,103 @@
+"""How an output of a segmentation pipeline is compared with the truth of a row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import metrics
+from ..errors import CellsError
+from ..models.image_reading import read_image
+
+Statistics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How one kind of output is compared with the truth.
+
+    Attributes:
+        output: Key of the prediction.
+        headline: The metric that ranks images.
+        truth: From a row (as of `ImageRows`) to (H, W) int32.
+        score: From truth and prediction to the statistics of an image.
+        aggregate: From the statistics of images to metrics.
+    """
+
+    output: str
+    headline: str
+    truth: Callable[[Mapping[str, Any]], np.ndarray]
+    score: Callable[[np.ndarray, np.ndarray], Statistics]
+    aggregate: Callable[[Sequence[Statistics]], dict[str, Any]]
+
+
+def choose_scoring(prediction: Mapping[str, Any], columns: Sequence[str], config: Any) -> Scoring:
+    """Choose the metrics by what the pipeline returns, and the truth by what the split has."""
+    if "instance_labels" in prediction:
+        if "instance_labels" not in columns:
+            raise CellsError(
+                "the model predicts instances and the split has no column 'instance_labels'; "
+                "load the configuration of the dataset that has instances"
+            )
+        return Scoring(
+            output="instance_labels",
+            headline="dsb_score",
+            truth=lambda row: _label_image(row["instance_labels"]),
+            score=metrics.score_instances,
+            aggregate=metrics.aggregate_instances,
+        )
+    if "semantic_mask" not in prediction:
+        raise CellsError(
+            f"the pipeline returned {', '.join(prediction)}; "
+            "it must return 'instance_labels' or 'semantic_mask'"
+        )
+    names = class_names(config)
+    if "semantic_mask" not in columns and not ("instance_labels" in columns and len(names) == 2):
+        raise CellsError(
+            f"the model predicts {len(names)} classes and the split has no column 'semantic_mask'; "
+            "load the configuration of the dataset that has masks"
+        )
+
+    def truth(row: Mapping[str, Any]) -> np.ndarray:
+        if "semantic_mask" in columns:
+            return _label_image(row["semantic_mask"])
+        return (_label_image(row["instance_labels"]) > 0).astype(np.int32)
+
+    return Scoring(
+        output="semantic_mask",
+        headline="dice_per_image" if len(names) == 2 else "mean_iou",
+        truth=truth,
+        score=lambda true, predicted: metrics.score_semantic(true, predicted, len(names)),
+        aggregate=lambda rows: metrics.aggregate_semantic(rows, names),
+    )
+
+
+def class_names(config: Any) -> list[str]:
+    """Class names in the order of their ids (the keys are text when the config comes from plain JSON)."""
+    return [str(name) for _, name in sorted(config.id2label.items(), key=lambda item: int(item[0]))]
+
+
+def _label_image(source: Any) -> np.ndarray:
+    """(H, W) int32, from the bytes of a label image."""
+    return read_image(source).astype(np.int32)
+
+
+def precision_by_threshold(statistics: Sequence[Statistics]) -> list[dict[str, float]]:
+    """AP = TP / (TP + FP + FN) against the IoU threshold, from the statistics of `score_instances`.
+
+    Returns:
+        For each threshold .50, .55 … .95: `threshold`, `ap_pooled` (StarDist: counts summed over images
+        first) and `ap_image_mean` (Cellpose: mean over images with any object). NaN without any object.
+    """
+    hits = np.array([row["true_positives"] for row in statistics], dtype=float)
+    objects = np.array([row["objects_true"] + row["objects_pred"] for row in statistics], dtype=float)
+    hits, objects = hits[objects > 0], objects[objects > 0]
+    unions = objects[:, None] - hits
+    pooled = by_image = np.full(len(metrics.MATCHING_THRESHOLDS), np.nan)
+    if len(objects):
+        pooled, by_image = hits.sum(axis=0) / unions.sum(axis=0), (hits / unions).mean(axis=0)
+    return [
+        {"threshold": float(t), "ap_pooled": float(p), "ap_image_mean": float(m)}
+        for t, p, m in zip(metrics.MATCHING_THRESHOLDS, pooled, by_image, strict=True)
+    ]

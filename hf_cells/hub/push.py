@@ -1,0 +1,155 @@
+"""Publish a run's `model/` folder: checked first; only files of a model repository leave the machine."""
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
+from safetensors import SafetensorError, safe_open
+
+from ..errors import CellsError
+from ..files import atomic_write
+from .card import UNNAMED, check_card, read_json
+from .card_problems import local_links
+
+# What a model repository is made of. All else stays: checkpoints, optimizer states, tables of image names.
+_SENT = (
+    "README.md",
+    "LICENSE*",
+    "config.json",
+    "*_config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.py",
+    "requirements.txt",
+    "recipe.yaml",
+    "results.json",
+    "history.csv",
+    "figures/*.png",
+    "examples/*.png",
+    ".eval_results/*.yaml",
+)
+_TRAINING_STATE = re.compile(r"(optimizer|scheduler|scaler|sampler|random_states|rng_state|train(er|ing)_)")
+_PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
+
+
+def push_model(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    private: bool = True,
+    endpoint: str | None = None,
+    token: str | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    dry_run: bool = False,
+) -> str | list[str]:
+    """Upload a model folder (weights, configuration, processor, code, card, results, figures) to the Hub.
+
+    Safe to repeat: what the Hub has already is not sent again, and an unchanged folder makes no new commit.
+    The card is sent as it is; only one that was made without a `repo_id` is given it first, in place.
+
+    Args:
+        folder: The run's `model/` folder.
+        repo_id: `owner/name`, created when it is not there.
+        private: Whether a NEW repository is private. An existing one stays as it is.
+        endpoint: URL of the Hub; the client's own setting by default.
+        token: Access token; by default the one of `hf auth login`.
+        revision: Branch, made from main when it is not there; main by default.
+        commit_message: First line of the commit.
+        dry_run: Check everything, send nothing.
+
+    Returns:
+        URL of the commit, or, in a dry run, the paths that would be sent.
+
+    Raises:
+        CellsError: When the folder is no model repository, holds pickled weights, or has a card that does not
+            pass `check_card`; when the Hub refuses or is out of reach.
+    """
+    folder = Path(folder)
+    files = files_to_send(folder)
+    if problem := next(_problems(folder, files), None):
+        raise CellsError(problem)
+    if dry_run:
+        return files
+    _name_repository(folder / "README.md", repo_id)
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            allow_patterns=[glob.escape(path) for path in files],
+            revision=revision,
+            commit_message=commit_message or "Upload model with hf-cells",
+        )
+    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CellsError(
+            f"cannot push {folder} to {repo_id}: {reason}; check the name, the network and `hf auth whoami`"
+        ) from error
+    return str(commit.commit_url)
+
+
+def files_to_send(folder: Path) -> list[str]:
+    """Paths inside `folder` that belong to a model repository, sorted."""
+    paths = {path.relative_to(folder).as_posix() for pattern in _SENT for path in folder.glob(pattern)}
+    return sorted(path for path in paths if (folder / path).is_file() and not _TRAINING_STATE.match(path))
+
+
+def _problems(folder: Path, files: list[str]) -> Iterator[str]:
+    """Reasons not to publish, each one line; a later one may rely on the earlier ones being mended."""
+    if not folder.is_dir():
+        yield f"{folder} is no folder; give a run's model/ folder"
+    weights = [name for name in files if name.endswith(".safetensors")]
+    if "config.json" not in files or not weights:
+        missing = "safetensors weights" if "config.json" in files else "config.json"
+        yield f"{folder} is no model repository: it has no {missing}; give a run's model/ folder"
+    if "README.md" not in files:
+        yield f"{folder} has no model card (README.md); write it with `hf-cells card`"
+    for path in _pickles(folder):
+        yield f"{path} is a pickle, which can run code when it is loaded; remove it, safetensors are enough"
+    for name in weights:
+        try:
+            with safe_open(folder / name, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            yield f"{folder / name} is no whole safetensors file ({error}); save the model again"
+    for name in _code_files(read_json(folder / "config.json", "save the model again")):
+        if name not in files:
+            yield f"{folder / name} is missing, but config.json names it as code; save the model again"
+    if card := check_card(folder):
+        more = f" (and {len(card) - 1} more)" if len(card) > 1 else ""
+        yield f"{card[0]}{more}; write the card again with `hf-cells card`"
+    for link in local_links((folder / "README.md").read_text("utf-8")):
+        if link not in files:
+            yield f"{folder / 'README.md'} links {link}, which is not sent; put pictures into figures/"
+
+
+def _pickles(folder: Path) -> Iterator[Path]:
+    """Pickled files, those of checkpoints and hidden folders apart: they are not sent."""
+    for path in sorted(folder.rglob("*")):
+        *parents, name = path.relative_to(folder).parts
+        kept_here = any(parent.startswith((".", "checkpoint")) for parent in parents)
+        if path.suffix.lower() in _PICKLES and not kept_here and not _TRAINING_STATE.match(name):
+            yield path
+
+
+def _code_files(config: dict[str, Any]) -> set[str]:
+    """Modules that `config.json` names for trust_remote_code (not `other_repo--module.Class`)."""
+    pipelines = [pipeline.get("impl", "") for pipeline in config.get("custom_pipelines", {}).values()]
+    names = [*config.get("auto_map", {}).values(), *pipelines]
+    flat = [name for value in names for name in (value if isinstance(value, list | tuple) else [value])]
+    return {f"{name.partition('.')[0]}.py" for name in flat if name and "--" not in name}
+
+
+def _name_repository(readme: Path, repo_id: str) -> None:
+    text = readme.read_text("utf-8")
+    if UNNAMED in text:
+        with atomic_write(readme) as temporary:
+            temporary.write_text(text.replace(UNNAMED, repo_id), "utf-8")

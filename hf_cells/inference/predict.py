@@ -1,0 +1,207 @@
+"""Predict files and folders: label images, overlays, the table of objects and a summary in one folder."""
+
+import csv
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from skimage.measure import label as connected_regions
+
+from ..errors import CellsError
+from ..files import atomic_write
+from ..models.image_reading import read_image
+from ..progress import track
+from .objects import class_of_objects
+from .overlay import draw_classes, draw_instances
+from .paths import PathLike, iter_image_paths, output_names
+from .rle import COLUMNS as RLE_COLUMNS
+from .rle import rle_rows
+from .writers import OBJECT_COLUMNS, object_rows, write_label_image, write_overlay, write_semantic_mask
+
+__all__ = ["PredictionFailure", "PredictionSummary", "iter_image_paths", "predict_files"]
+
+
+@dataclass(frozen=True)
+class PredictionFailure:
+    """A file that could not be predicted, and why, in one line that names the file."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class PredictionSummary:
+    """What `predict_files` did; `summary.json` holds the same.
+
+    `predictions` has one entry per image: `image` (its name in all outputs), `source`, `height`, `width`,
+    `objects`, `labels` and `overlay` (paths from `output_dir`) and, of a semantic model, `class_fractions`.
+    """
+
+    output_dir: str
+    images: int = 0
+    objects: int = 0
+    seconds: float = 0.0
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[PredictionFailure] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return a line on the whole, and a line on each file that failed."""
+        done = f"{self.images} images, {self.objects} objects in {self.seconds:.1f} s, see {self.output_dir}"
+        if not self.failures:
+            return done
+        failed = "\n".join(f"  {failure.reason}" for failure in self.failures)
+        return f"{done}\n{len(self.failures)} files failed:\n{failed}"
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """The objects of one image, whatever the model: ids 1..n in `labels`, score and class of each."""
+
+    labels: np.ndarray
+    scores: np.ndarray
+    label_ids: np.ndarray
+
+
+def predict_files(
+    pipe: Any,
+    paths: PathLike | Iterable[PathLike],
+    output_dir: PathLike,
+    *,
+    overlays: bool = True,
+    table: bool = True,
+    rle: bool = False,
+    progress: bool = True,
+    on_error: Literal["skip", "raise"] = "skip",
+) -> PredictionSummary:
+    """Predict images one by one; write `labels/`, `overlays/`, `objects.csv`, `rle.csv` and `summary.json`.
+
+    Of a semantic model, the objects are the connected regions (4-neighbourhood) of each class but 0, their
+    score is the mean probability of their class, and `labels/` holds 8-bit masks of classes.
+
+    Args:
+        pipe: A `cell-segmentation` pipeline.
+        paths: Files, folders, patterns, see `iter_image_paths`. What an earlier run wrote to `output_dir` is
+            left out.
+        output_dir: Made where missing; files of the same names are replaced, each of them atomically.
+        overlays: Write a picture of what was found for every image.
+        table: Write `objects.csv`.
+        rle: Write `rle.csv`, the contest form.
+        progress: Show a bar on a terminal.
+        on_error: `skip` names a broken file in the summary and goes on, `raise` stops at the first.
+
+    Raises:
+        CellsError: When there is no image, the outputs cannot be written, or a file is broken and
+            `on_error="raise"`.
+    """
+    if on_error not in ("skip", "raise"):
+        raise ValueError(f"on_error is {on_error!r}; choose 'skip' or 'raise'")
+    output = Path(output_dir)
+    images = _without_outputs(iter_image_paths(paths), output)
+    summary = PredictionSummary(output_dir=str(output))
+    id2label = {int(key): name for key, name in pipe.model.config.id2label.items()}
+    started = time.perf_counter()
+    jobs: Iterable[tuple[Path, str]] = list(zip(images, output_names(images)))
+    with ExitStack() as files:
+        objects_csv = files.enter_context(_csv(output / "objects.csv", OBJECT_COLUMNS)) if table else None
+        rle_csv = files.enter_context(_csv(output / "rle.csv", RLE_COLUMNS)) if rle else None
+        for path, name in track(jobs, "predicting", total=len(images)) if progress else jobs:
+            try:
+                image = read_image(path)
+                prediction = pipe(image)
+            except (CellsError, ValueError, OSError, RuntimeError, MemoryError) as error:
+                failure = PredictionFailure(str(path), _one_line(path, error))
+                if on_error == "raise":
+                    raise CellsError(failure.reason) from error
+                summary.failures.append(failure)
+                continue
+            found = _objects_of(prediction)
+            entry: dict[str, Any] = {
+                "image": name,
+                "source": str(path),
+                "height": image.shape[0],
+                "width": image.shape[1],
+                "objects": int(np.unique(found.labels[found.labels > 0]).size),
+                **_write_images(output, name, image, prediction, id2label, overlays),
+            }
+            if objects_csv:
+                rows = object_rows(name, found.labels, image, found.scores, found.label_ids, id2label)
+                objects_csv.writerows([row[column] for column in OBJECT_COLUMNS] for row in rows)
+            if rle_csv:
+                rle_csv.writerows(rle_rows(name, found.labels))
+            summary.predictions.append(entry)
+            summary.images += 1
+            summary.objects += entry["objects"]
+    summary.seconds = round(time.perf_counter() - started, 3)
+    with atomic_write(output / "summary.json") as temporary:
+        temporary.write_text(
+            json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    return summary
+
+
+def _objects_of(prediction: dict[str, np.ndarray]) -> _Objects:
+    if "instance_labels" in prediction:
+        return _Objects(prediction["instance_labels"], prediction["scores"], prediction["label_ids"])
+    mask, probabilities = prediction["semantic_mask"], prediction["probabilities"]
+    regions = connected_regions(mask, background=0, connectivity=1)
+    label_ids = class_of_objects(regions, mask)
+    of_own_class = np.take_along_axis(probabilities, mask[None].astype(np.intp), axis=0)[0]
+    area = np.bincount(regions.ravel())[1:]
+    scores = np.bincount(regions.ravel(), weights=of_own_class.ravel())[1:] / np.maximum(area, 1)
+    return _Objects(regions, scores, label_ids)
+
+
+def _write_images(
+    output: Path,
+    name: str,
+    image: np.ndarray,
+    prediction: dict[str, np.ndarray],
+    id2label: dict[int, str],
+    overlays: bool,
+) -> dict[str, Any]:
+    """Write the label image and the overlay of one image; return what the summary says of them."""
+    target = output / "labels" / f"{name}.png"
+    entry: dict[str, Any] = {}
+    if "instance_labels" in prediction:
+        labels = prediction["instance_labels"]
+        written = write_label_image(target, labels)
+        overlay = draw_instances(image, labels) if overlays else None
+    else:
+        labels = prediction["semantic_mask"]
+        written = write_semantic_mask(target, labels)
+        overlay = draw_classes(image, labels) if overlays else None
+        counts = np.bincount(labels.ravel(), minlength=len(id2label)) / labels.size
+        entry["class_fractions"] = {id2label.get(k, str(k)): float(f"{v:.6g}") for k, v in enumerate(counts)}
+    entry["labels"] = written.relative_to(output).as_posix()
+    if overlay is not None:
+        picture = write_overlay(output / "overlays" / f"{name}.png", overlay)
+        entry["overlay"] = picture.relative_to(output).as_posix()
+    return entry
+
+
+@contextmanager
+def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Open a CSV that appears under its name when all rows are in: memory does not grow with the images."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        yield writer
+
+
+def _without_outputs(images: list[Path], output: Path) -> list[Path]:
+    """Leave out what an earlier run wrote: its overlays are no microscope images."""
+    own = [(output / folder).resolve() for folder in ("labels", "overlays")]
+    kept = [path for path in images if not any(path.resolve().is_relative_to(folder) for folder in own)]
+    if not kept:
+        raise CellsError(f"{output}: all images lie in its folders of results; choose another output folder")
+    return kept
+
+
+def _one_line(path: Path, error: BaseException) -> str:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return reason if str(path) in reason else f"{path}: {reason}"

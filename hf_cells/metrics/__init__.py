@@ -1,0 +1,99 @@
+"""Segmentation metrics equal to their published definitions: cores in numpy, wrapped as `evaluate.Metric`.
+
+The wrappers are imported on first use, because `evaluate` takes seconds to load.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from hf_cells.metrics.aggregate import (
+    aggregate_instances,
+    aggregate_semantic,
+    score_instances,
+    score_semantic,
+)
+from hf_cells.metrics.instance import (
+    DSB_THRESHOLDS,
+    MATCHING_THRESHOLDS,
+    Matching,
+    aggregated_jaccard_index,
+    aggregated_jaccard_index_plus,
+    average_precision,
+    cellpose_aggregated_jaccard_index,
+    dice2,
+    dsb_score,
+    dsb_true_positives,
+    foreground_dice,
+    match_pairs,
+    matching,
+    panoptic_quality,
+    pool,
+)
+from hf_cells.metrics.overlap import Overlap, label_overlap
+from hf_cells.metrics.semantic import (
+    confusion_matrix,
+    dice_per_class,
+    image_dice,
+    iou_per_class,
+    pixel_accuracy,
+    precision_per_class,
+    recall_per_class,
+    soft_dice,
+    soft_dice_sums,
+)
+
+if TYPE_CHECKING:
+    from hf_cells.metrics.evaluate_metrics import (
+        InstanceSegmentationMetric,
+        SemanticSegmentationMetric,
+        SoftDiceMetric,
+    )
+
+_WRAPPERS = ("InstanceSegmentationMetric", "SemanticSegmentationMetric", "SoftDiceMetric")
+
+__all__ = [
+    "DSB_THRESHOLDS",
+    "MATCHING_THRESHOLDS",
+    "InstanceSegmentationMetric",
+    "Matching",
+    "Overlap",
+    "SemanticSegmentationMetric",
+    "SoftDiceMetric",
+    "aggregate_instances",
+    "aggregate_semantic",
+    "aggregated_jaccard_index",
+    "aggregated_jaccard_index_plus",
+    "average_precision",
+    "cellpose_aggregated_jaccard_index",
+    "confusion_matrix",
+    "dice2",
+    "dice_per_class",
+    "dsb_score",
+    "dsb_true_positives",
+    "foreground_dice",
+    "image_dice",
+    "iou_per_class",
+    "label_overlap",
+    "match_pairs",
+    "matching",
+    "panoptic_quality",
+    "pixel_accuracy",
+    "pool",
+    "precision_per_class",
+    "recall_per_class",
+    "score_instances",
+    "score_semantic",
+    "soft_dice",
+    "soft_dice_sums",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WRAPPERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from hf_cells.metrics import evaluate_metrics
+
+    return getattr(evaluate_metrics, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

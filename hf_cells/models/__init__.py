@@ -1,0 +1,93 @@
+"""Models, processors and everything that travels with them to the Hub.
+
+Importing this package registers the Auto classes and the `cell-segmentation` pipeline.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageSegmentation,
+    AutoModelForInstanceSegmentation,
+    AutoModelForSemanticSegmentation,
+    AutoVideoProcessor,
+)
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .configuration_cell_unet import CellUNetConfig, CellUNetInstanceConfig, CellUNetSemanticConfig
+from .image_processing_cells import CellImageProcessor, CellInstanceImageProcessor, CellSemanticImageProcessor
+from .image_reading import read_image
+from .instance_decoding import DECODING_DEFAULTS, decode_instances
+from .instance_targets import INSTANCE_MAPS, instance_loss, instance_targets
+from .loading import TASK, pipeline
+from .losses import focal_loss, semantic_loss, soft_dice_loss
+from .modeling_cell_unet import (
+    CellInstanceSegmentationOutput,
+    CellUNetForInstanceSegmentation,
+    CellUNetForSemanticSegmentation,
+    CellUNetPreTrainedModel,
+)
+from .pipeline_cell_segmentation import CellSegmentationPipeline
+from .saving import save_model_repository
+from .tiling import tiled_logits
+
+# The stock image-segmentation pipeline asks for ForImageSegmentation first, so both models answer to it.
+for _config, _model, _processor, _heads in (
+    (
+        CellUNetSemanticConfig,
+        CellUNetForSemanticSegmentation,
+        CellSemanticImageProcessor,
+        (AutoModelForSemanticSegmentation, AutoModelForImageSegmentation, AutoModel),
+    ),
+    (
+        CellUNetInstanceConfig,
+        CellUNetForInstanceSegmentation,
+        CellInstanceImageProcessor,
+        (AutoModelForInstanceSegmentation, AutoModelForImageSegmentation, AutoModel),
+    ),
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoImageProcessor.register(_config, image_processor_classes={"torchvision": _processor}, exist_ok=True)
+    # A pipeline of transformers also looks for a video processor, guesses one from the image processor's code, and asks
+    # at the terminal whether to run it. An entry of None says that there is none.
+    AutoVideoProcessor.register(_config, None, exist_ok=True)
+    for _head in _heads:
+        _head.register(_config, _model, exist_ok=True)
+    # From now on save_pretrained writes the code beside the weights, and `auto_map` into the configuration.
+    _config.register_for_auto_class()
+    _processor.register_for_auto_class()
+    _model.register_for_auto_class(_heads[0].__name__)
+
+if TASK not in PIPELINE_REGISTRY.get_supported_tasks():
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK,
+        pipeline_class=CellSegmentationPipeline,
+        pt_model=(AutoModelForImageSegmentation,),
+        type="image",
+    )
+
+__all__ = [
+    "DECODING_DEFAULTS",
+    "INSTANCE_MAPS",
+    "CellImageProcessor",
+    "CellInstanceImageProcessor",
+    "CellInstanceSegmentationOutput",
+    "CellSegmentationPipeline",
+    "CellSemanticImageProcessor",
+    "CellUNetConfig",
+    "CellUNetForInstanceSegmentation",
+    "CellUNetForSemanticSegmentation",
+    "CellUNetInstanceConfig",
+    "CellUNetPreTrainedModel",
+    "CellUNetSemanticConfig",
+    "decode_instances",
+    "focal_loss",
+    "instance_loss",
+    "instance_targets",
+    "pipeline",
+    "read_image",
+    "save_model_repository",
+    "semantic_loss",
+    "soft_dice_loss",
+    "tiled_logits",
+]

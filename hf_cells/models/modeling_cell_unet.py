@@ -1,0 +1,163 @@
+"""U-Nets for cell images: a semantic and an instance model over one network."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import SemanticSegmenterOutput
+from transformers.utils import ModelOutput
+
+from .configuration_cell_unet import CellUNetConfig, CellUNetInstanceConfig, CellUNetSemanticConfig
+from .instance_targets import INSTANCE_MAPS, instance_loss, instance_targets
+from .losses import semantic_loss
+from .unet import TimmEncoder, UNet
+
+
+@dataclass
+class CellInstanceSegmentationOutput(ModelOutput):
+    """Output of [`CellUNetForInstanceSegmentation`].
+
+    Args:
+        loss: Scalar, when labels were given.
+        logits: `(B, len(INSTANCE_MAPS), H, W)` raw maps, in the order of `INSTANCE_MAPS`; the image processor's
+            `post_process_instance_segmentation` turns them into objects.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class CellUNetPreTrainedModel(PreTrainedModel):
+    """Weights, loading and saving shared by the U-Net models."""
+
+    config_class = CellUNetConfig
+    base_model_prefix = "unet"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            # torch's own rule. A gain of sqrt(2) (He et al. 2015) would let the shortcuts, which no norm tames, grow
+            # the first outputs to tens, and the first hundred steps would go into shrinking them.
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+        # timm families with relative positions or rotary tables keep them in non-persistent buffers, which a
+        # meta-device load leaves as garbage; timm offers this hook to fill them again.
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+
+    @classmethod
+    def from_backbone(cls, config: CellUNetConfig, pretrained: bool | str | os.PathLike[str] = True) -> Any:
+        """Build the model with ready weights in its timm encoder.
+
+        Args:
+            config: A configuration with `backbone` set.
+            pretrained: True takes timm's own weights (needs the network or timm's cache); a path takes a local
+                `.safetensors` file of that timm model.
+
+        Raises:
+            ValueError: When the configuration has no backbone or the weights cannot be had.
+        """
+        if not config.backbone:
+            raise ValueError("from_backbone needs a configuration with backbone='<timm name>'")
+        model = cls(config)
+        weights: dict[str, Any] = {"pretrained": True}
+        if pretrained is not True:
+            if not str(pretrained).endswith(".safetensors") or not Path(str(pretrained)).is_file():
+                raise ValueError(f"no weight file at {pretrained}; give the path of a .safetensors file")
+            weights["pretrained_cfg_overlay"] = {"file": str(pretrained)}
+        try:
+            ready = TimmEncoder(config, **weights)
+        except Exception as error:
+            raise ValueError(
+                f"no weights for {config.backbone!r}: {error}; go online once, or pass pretrained='weights.safetensors'"
+            ) from error
+        model.unet.encoder.load_state_dict(ready.state_dict())
+        return model
+
+
+class CellUNetForSemanticSegmentation(CellUNetPreTrainedModel):
+    """Every pixel gets one of `config.num_labels` labels."""
+
+    config_class = CellUNetSemanticConfig
+
+    def __init__(self, config: CellUNetSemanticConfig):
+        super().__init__(config)
+        self.unet = UNet(config, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None
+    ) -> SemanticSegmenterOutput | tuple[Tensor, ...]:
+        """Compute the logits and, with labels, the loss.
+
+        Args:
+            pixel_values: `(B, num_channels, H, W)` float, from the image processor; any H and W.
+            labels: `(B, H, W)` int64.
+            return_dict: False returns a tuple.
+        """
+        logits = self.unet(pixel_values)
+        loss = None
+        if labels is not None:
+            loss = semantic_loss(
+                logits,
+                labels,
+                self.config.loss_name,
+                self.config.class_weights,
+                self.config.semantic_loss_ignore_index,
+            )
+        if return_dict is False:
+            return (logits,) if loss is None else (loss, logits)
+        return SemanticSegmenterOutput(loss=loss, logits=logits)
+
+
+class CellUNetForInstanceSegmentation(CellUNetPreTrainedModel):
+    """Every object gets an identity of its own, touching ones included."""
+
+    config_class = CellUNetInstanceConfig
+
+    def __init__(self, config: CellUNetInstanceConfig):
+        super().__init__(config)
+        self.unet = UNet(config, len(INSTANCE_MAPS))
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        instance_labels: Tensor | None = None,
+        target_maps: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> CellInstanceSegmentationOutput | tuple[Tensor, ...]:
+        """Compute the raw maps and, with labels or ready targets, the loss.
+
+        Args:
+            pixel_values: `(B, num_channels, H, W)` float, from the image processor; any H and W.
+            instance_labels: `(B, H, W)` integer, 0 = background, one number an object.
+            target_maps: `(B, len(INSTANCE_MAPS), H, W)` float, as `instance_targets` makes them; spares the
+                loop the work when the data workers have done it.
+            return_dict: False returns a tuple.
+        """
+        logits = self.unet(pixel_values)
+        loss = None
+        if target_maps is None and instance_labels is not None:
+            made = [instance_targets(item) for item in instance_labels.cpu().numpy()]
+            target_maps = torch.stack([torch.from_numpy(item) for item in made]).to(logits.device)
+        if target_maps is not None:
+            loss = instance_loss(logits, target_maps)
+        if return_dict is False:
+            return (logits,) if loss is None else (loss, logits)
+        return CellInstanceSegmentationOutput(loss=loss, logits=logits)
+
+
+__all__ = [
+    "CellInstanceSegmentationOutput",
+    "CellUNetForInstanceSegmentation",
+    "CellUNetForSemanticSegmentation",
+    "CellUNetPreTrainedModel",
+]

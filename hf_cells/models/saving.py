@@ -1,0 +1,60 @@
+"""A complete model repository: weights, configuration, processor, and the code that runs them anywhere."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers.dynamic_module_utils import custom_object_save
+
+from ..files import atomic_folder
+from .pipeline_cell_segmentation import CellSegmentationPipeline
+
+_WEIGHTS = "*.safetensors*"
+
+
+def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Path:
+    """Write a folder that loads with and without this package (then by `trust_remote_code=True`).
+
+    The folder appears, or is replaced, in one step. What else an older one held (card, figures, results) is kept.
+
+    Args:
+        model: A [`CellUNetForSemanticSegmentation`] or [`CellUNetForInstanceSegmentation`].
+        processor: Its image processor.
+        folder: Where to; usually `model/` of a run.
+
+    Returns:
+        The folder, with `model.safetensors`, `config.json`, `preprocessor_config.json` and the modules they name.
+
+    Raises:
+        CellsError: When the folder cannot be written.
+    """
+    folder = Path(folder)
+    config_class, model_class, pipeline_class = type(model.config), type(model), CellSegmentationPipeline
+    # One class answers to several Auto classes: the task's own, the stock pipeline's, and AutoModel.
+    heads = {model_class._auto_class, "AutoModelForImageSegmentation", "AutoModel"}
+    model.config.auto_map = {
+        "AutoConfig": _reference(config_class),
+        **{head: _reference(model_class) for head in sorted(heads)},
+    }
+    model.config.custom_pipelines = {
+        "cell-segmentation": {
+            "impl": _reference(pipeline_class),
+            "pt": ["AutoModelForImageSegmentation"],
+            "type": "image",
+        }
+    }
+    with atomic_folder(folder) as temporary:
+        if folder.is_dir():
+            shutil.copytree(folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_WEIGHTS))
+        model.save_pretrained(temporary)
+        processor.save_pretrained(temporary)
+        custom_object_save(pipeline_class, temporary)
+    return folder
+
+
+def _reference(cls: type) -> str:
+    """`module.Class`, as `auto_map` wants it."""
+    return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
+
+
+__all__ = ["save_model_repository"]

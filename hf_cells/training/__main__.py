@@ -1,0 +1,5 @@
+"""`accelerate launch -m hf_cells.training`."""
+
+from .main import main
+
+main()

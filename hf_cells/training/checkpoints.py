@@ -1,0 +1,92 @@
+"""Checkpoints that a kill cannot spoil: written beside their place, renamed when whole.
+
+A checkpoint is a folder `checkpoints/step-00001234/` with model.safetensors, average.safetensors (when weights are
+averaged), random.safetensors (one state per process), optimizer.pt (read with `weights_only`) and state.json, which is
+written last. The sidecar state.json is for people and programs: epoch, step, learning rate, batch size, processor
+statistics, best score and the whole history.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..errors import CellsError
+from ..files import atomic_folder
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    weights: dict[str, torch.Tensor],
+    average: dict[str, torch.Tensor] | None,
+    optimizer: dict[str, Any],
+    random: list[dict[str, torch.Tensor]],
+    state: dict[str, Any],
+    keep: int,
+) -> Path:
+    """Write one checkpoint and drop all but the latest `keep`."""
+    target = folder / f"step-{state['step']:08d}"
+    try:
+        with atomic_folder(target) as temporary:
+            save_file({k: v.contiguous() for k, v in weights.items()}, temporary / "model.safetensors")
+            if average is not None:
+                save_file(average, temporary / "average.safetensors")
+            save_file(
+                {f"{rank}.{k}": v for rank, states in enumerate(random) for k, v in states.items()},
+                temporary / "random.safetensors",
+            )
+            torch.save(optimizer, temporary / "optimizer.pt")
+            (temporary / "state.json").write_text(json.dumps(state, indent=1))
+    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+        raise CellsError(
+            f"cannot save {target}: {error}; the checkpoint before it is whole: free space, then resume"
+        ) from error
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    return sorted(path.parent for path in folder.glob("step-*/state.json"))
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote.
+
+    Raises:
+        CellsError: When a file is missing or damaged; names it.
+    """
+    try:
+        average = path / "average.safetensors"
+        return {
+            "weights": load_file(path / "model.safetensors", device=str(device)),
+            "average": load_file(average, device=str(device)) if average.exists() else None,
+            "optimizer": torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
+            "random": load_file(path / "random.safetensors"),
+            "state": json.loads((path / "state.json").read_text()),
+        }
+    except Exception as error:
+        raise CellsError(
+            f"{path}: damaged checkpoint ({error}); delete this folder to resume from the one before it"
+        ) from error
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Random state of this process. Samples draw from counters, so dropout is all that uses it."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(states: dict[str, torch.Tensor], rank: int, device: torch.device) -> None:
+    """Put the random state of process `rank` back; call after the data iterator has started."""
+    if f"{rank}.cpu" in states:
+        torch.set_rng_state(states[f"{rank}.cpu"])
+    if device.type == "cuda" and f"{rank}.cuda" in states:
+        torch.cuda.set_rng_state(states[f"{rank}.cuda"], device)

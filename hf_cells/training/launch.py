@@ -1,0 +1,78 @@
+"""What the launcher did, what the machine has, and when to stop."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+
+from ..errors import CellsError
+
+
+def check_launch(processes: int) -> None:
+    """Stop when fewer processes run than were asked for.
+
+    `accelerate launch --cpu --num_processes 2` quietly starts one process, and without a GPU `--multi_gpu` starts
+    several that do not know of each other and overwrite each other's files.
+
+    Raises:
+        CellsError: With the command that works.
+    """
+    remedy = "on CPU use: torchrun --nproc_per_node N train.py … (with ACCELERATE_USE_CPU=1), or one process"
+    world = os.environ.get("WORLD_SIZE")
+    if world is None and "MASTER_PORT" in os.environ:
+        raise CellsError(f"the launcher was asked for several processes but started one; {remedy}")
+    if world is not None and int(world) != processes:
+        raise CellsError(f"the launcher announced {world} processes, {processes} found each other; {remedy}")
+
+
+def set_threads(threads: int | None, state: PartialState) -> None:
+    """Use all cores when alone on a CPU: `accelerate launch` sets OMP_NUM_THREADS=1 there."""
+    if threads is None and state.device.type == "cpu" and state.num_processes == 1:
+        threads = available_cores()
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class StopSignal:
+    """Notices SIGTERM, SIGINT, and the death of the launcher, so that the loop can save and leave.
+
+    SIGTERM to `accelerate launch` ends the launcher alone; its child would train on as an orphan.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.parent = os.getppid()
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.previous[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        if self.reason and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.reason = signal.Signals(number).name
+
+    def wanted(self, accelerator: Accelerator, step: int) -> bool:
+        """Say, alike on all processes, whether to stop; several processes agree every fifth step."""
+        if self.reason is None and os.getppid() != self.parent:
+            self.reason = "the launcher has ended"
+        if accelerator.num_processes == 1:
+            return self.reason is not None
+        if step % 5:
+            return False
+        flag = torch.tensor([float(self.reason is not None)], device=accelerator.device)
+        return bool(accelerator.reduce(flag, "sum").item() > 0)

@@ -1,0 +1,277 @@
+"""The training loop, to be read from top to bottom: `train(setup)` and what it calls in order.
+
+Launch:
+    accelerate launch train.py --recipe dsb2018_instance --data_dir stage1_train.zip
+    torchrun --nproc_per_node 2 train.py --recipe …         (two processes on CPU: ACCELERATE_USE_CPU=1)
+"""
+
+import csv
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+
+from ..data.samples import EpochBatches, ImageRows, SegmentationSamples, loader
+from ..errors import CellsError
+from ..files import atomic_write
+from .averaging import MovingAverage
+from .checkpoints import random_state, read_checkpoint, restore_random_state, save_checkpoint
+from .display import Display
+from .launch import StopSignal
+from .optimisers import Schedule, make_optimizer
+from .precision import FORMATS
+from .validation import validate
+
+
+@dataclass
+class Setup:
+    """All that the loop needs, made by `hf_cells.training.setup`."""
+
+    recipe: dict[str, Any]
+    run_dir: Path
+    accelerator: Accelerator
+    model: Any
+    processor: Any
+    samples: SegmentationSamples
+    batches: EpochBatches
+    validation: ImageRows | None
+    instances: bool
+    memory_format: str
+    resume_from: Path | None = None
+
+
+@dataclass
+class State:
+    """Where training stands; saved with every checkpoint, as JSON."""
+
+    epoch: int = 0  # the epoch in progress
+    step_in_epoch: int = 0  # batches of it that are done
+    step: int = 0  # batches done in all
+    loss_sum: float = 0.0  # over the batches of this epoch that are done
+    best_score: float | None = None
+    best_epoch: int | None = None
+    bad_validations: int = 0
+    finished: bool = False
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(setup: Setup) -> State:
+    """Train until the epochs are over, patience ends, or a signal comes; the best weights are left in the model.
+
+    Raises:
+        CellsError: When the loss is no longer a number, or a file cannot be written.
+    """
+    settings, accelerator, model = setup.recipe["training"], setup.accelerator, setup.model
+    metric = setup.recipe["evaluation"]["metric"]
+    model.to(accelerator.device, memory_format=FORMATS[setup.memory_format])
+    if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    optimizer = make_optimizer(model, settings["optimizer"])
+    accumulation = settings["gradient_accumulation_steps"]
+    schedule = Schedule(
+        optimizer, settings["schedule"], math.ceil(setup.batches.steps / accumulation), settings["epochs"]
+    )
+    average = MovingAverage(model, settings["ema_decay"]) if settings["ema_decay"] else None
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    data = loader(setup.samples, setup.batches, settings["workers"])
+    state, saved_random = State(), None
+    if setup.resume_from:
+        state, saved_random = _restore(setup, model, average, optimizer, schedule)
+
+    display = Display(setup.recipe, setup.run_dir, accelerator, setup.batches.steps)
+    begun = time.monotonic() - state.seconds
+    with display, StopSignal() as stop:
+        while state.epoch < settings["epochs"] and not state.finished:
+            setup.batches.set_position(state.epoch, state.step_in_epoch)
+            iterator = iter(data)
+            if saved_random is not None:  # after the iterator has started, before the first forward
+                restore_random_state(saved_random, accelerator.process_index, accelerator.device)
+                saved_random = None
+            wrapped.train()
+            epoch_begun, images = time.monotonic(), 0
+            for batch in iterator:
+                loss = _step(setup, wrapped, optimizer, schedule, average, batch)
+                images += len(batch["pixel_values"]) * accelerator.num_processes
+                state.step += 1
+                state.step_in_epoch += 1
+                state.loss_sum += _checked(loss, state, optimizer, setup.run_dir)
+                display.step(
+                    state, optimizer.param_groups[0]["lr"], images / (time.monotonic() - epoch_begun)
+                )
+                state.finished = settings["max_steps"] is not None and state.step >= settings["max_steps"]
+                if accelerator.sync_gradients and stop.wanted(accelerator, state.step):
+                    state.seconds = time.monotonic() - begun
+                    path = _save(setup, model, average, optimizer, schedule, state)
+                    display.say(
+                        f"stopped ({stop.reason or 'another process'}) at step {state.step}; saved {path}"
+                    )
+                    raise SystemExit(143)
+                if state.finished:
+                    break
+            speed = images / max(time.monotonic() - epoch_begun, 1e-9)
+            row = {
+                "epoch": state.epoch + 1,
+                "step": state.step,
+                "train_loss": _mean(accelerator, state.loss_sum / max(1, state.step_in_epoch)),
+                "learning_rate": optimizer.param_groups[0]["lr"],
+                "images_per_second": round(speed, 2),
+                "seconds": round(time.monotonic() - begun, 1),
+            }
+            last = state.finished or state.epoch + 1 == settings["epochs"]
+            if setup.validation and ((state.epoch + 1) % settings["validate_every"] == 0 or last):
+                with average.applied(model) if average else nullcontext():
+                    scores = validate(
+                        model, setup.processor, setup.validation, accelerator, instances=setup.instances
+                    )
+                    better = state.best_score is None or scores[metric] > state.best_score
+                    if better:
+                        state.best_score, state.best_epoch, state.bad_validations = (
+                            scores[metric],
+                            state.epoch + 1,
+                            0,
+                        )
+                        _save_best(setup, model)
+                    else:
+                        state.bad_validations += 1
+                schedule.after_validation(scores["loss"])
+                row |= {f"validation_{name}": value for name, value in scores.items()}
+                state.finished |= (
+                    settings["patience"] is not None and state.bad_validations >= settings["patience"]
+                )
+            state.history.append(row)
+            state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
+            state.seconds = time.monotonic() - begun
+            _write_history(setup, state)
+            display.epoch(row, metric, state)
+            if state.epoch % settings["checkpoint_every"] == 0 or last or state.finished:
+                _save(setup, model, average, optimizer, schedule, state)
+    del iterator, data  # ends the workers before the evaluation wants the cores
+    _load_best(setup, model, average)
+    return state
+
+
+def _step(
+    setup: Setup, model: Any, optimizer: Any, schedule: Schedule, average: MovingAverage | None, batch: Any
+) -> Tensor:
+    """One batch: forward, backward, and on every accumulation boundary an update."""
+    accelerator, clip = setup.accelerator, setup.recipe["training"]["clip_grad_norm"]
+    batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
+    batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=FORMATS[setup.memory_format])
+    with accelerator.accumulate(model):
+        loss = model(**batch).loss
+        accelerator.backward(loss)
+        if accelerator.sync_gradients:
+            if clip:
+                accelerator.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        if accelerator.sync_gradients:
+            schedule.step()
+            if average:
+                average.update(accelerator.unwrap_model(model))
+    return loss.detach()
+
+
+def _checked(loss: Tensor, state: State, optimizer: Any, run_dir: Path) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise CellsError(
+            f"the loss is {value} at step {state.step} (learning rate {optimizer.param_groups[0]['lr']:.2g}): lower "
+            f"training.optimizer.lr or set training.precision=fp32; the last good checkpoint is in {run_dir}/checkpoints"
+        )
+    return value
+
+
+def _mean(accelerator: Accelerator, value: float) -> float:
+    values = gather_object([value])
+    return sum(values) / len(values)
+
+
+def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Schedule, state: State) -> Path:
+    """Write a checkpoint; the main process alone writes, all give their random state."""
+    accelerator = setup.accelerator
+    random = gather_object([random_state(accelerator.device)])
+    folder = setup.run_dir / "checkpoints"
+    if accelerator.is_main_process:
+        scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
+        settings = setup.recipe["training"]
+        sidecar = {
+            "batch_size": settings["batch_size"] * accelerator.num_processes,
+            "processes": accelerator.num_processes,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+            "image_mean": setup.processor.image_mean,
+            "image_std": setup.processor.image_std,
+        }
+        save_checkpoint(
+            folder,
+            weights=model.state_dict(),
+            average=average.state_dict() if average else None,
+            optimizer={
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "scaler": scaler,
+            },
+            random=random,
+            state={**asdict(state), **sidecar},
+            keep=settings["keep_checkpoints"],
+        )
+    accelerator.wait_for_everyone()
+    return folder / f"step-{state.step:08d}"
+
+
+def _restore(
+    setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Schedule
+) -> tuple[State, dict[str, Tensor]]:
+    assert setup.resume_from is not None
+    saved = read_checkpoint(setup.resume_from, setup.accelerator.device)
+    known = State.__dataclass_fields__.keys()
+    state = State(**{k: v for k, v in saved["state"].items() if k in known})
+    if saved["state"]["processes"] != setup.accelerator.num_processes:
+        raise CellsError(
+            f"{setup.resume_from} was saved by {saved['state']['processes']} processes; resume with as many"
+        )
+    model.load_state_dict(saved["weights"])
+    if average:
+        average.load_state_dict(saved["average"])
+    optimizer.load_state_dict(saved["optimizer"]["optimizer"])
+    schedule.load_state_dict(saved["optimizer"]["schedule"])
+    if setup.accelerator.scaler and saved["optimizer"]["scaler"]:
+        setup.accelerator.scaler.load_state_dict(saved["optimizer"]["scaler"])
+    return state, saved["random"]
+
+
+def _save_best(setup: Setup, model: Any) -> None:
+    from safetensors.torch import save_file
+
+    if setup.accelerator.is_main_process:
+        with atomic_write(setup.run_dir / "checkpoints" / "best.safetensors") as temporary:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+    setup.accelerator.wait_for_everyone()
+
+
+def _load_best(setup: Setup, model: Any, average: MovingAverage | None) -> None:
+    from safetensors.torch import load_file
+
+    best = setup.run_dir / "checkpoints" / "best.safetensors"
+    if best.exists():
+        model.load_state_dict(load_file(best, device=str(setup.accelerator.device)))
+    elif average:
+        model.load_state_dict(average.shadow)
+
+
+def _write_history(setup: Setup, state: State) -> None:
+    if not setup.accelerator.is_main_process:
+        return
+    columns = list(dict.fromkeys(name for row in state.history for name in row))
+    with atomic_write(setup.run_dir / "history.csv") as temporary, temporary.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, columns, restval="")
+        writer.writeheader()
+        writer.writerows(state.history)

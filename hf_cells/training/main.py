@@ -1,0 +1,89 @@
+"""The command line of training."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import CellsError
+
+EXAMPLES = """examples:
+  accelerate launch train.py                                    simulate nuclei, train, evaluate: three minutes on a CPU
+  accelerate launch train.py --recipe dsb2018_instance --data_dir stage1_train.zip
+  accelerate launch train.py --recipe dsb2018_unet --data_dir my_images data.name=my_images training.epochs=10
+  accelerate launch train.py --resume runs/dsb2018_instance/2026-01-31_120000
+  accelerate launch --num_processes 8 --multi_gpu train.py --recipe dsb2018_instance_gpu --data_dir stage1_train.zip
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the arguments, train, evaluate, and print one line that says where everything is."""
+    options = make_parser().parse_args(arguments)
+    try:
+        run(options)
+    except CellsError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = argparse.ArgumentParser(
+        description="Train a model from a recipe.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="recipe settings: training.epochs=5 …"
+    )
+    parser.add_argument(
+        "--recipe", default="quickstart", help="name of a recipe, or a .yaml file [quickstart]"
+    )
+    parser.add_argument(
+        "--data_dir", help="folder or zip of the raw data, or your own images/ + masks/ folder"
+    )
+    parser.add_argument("--output_dir", help="run folder [runs/<recipe>/<time>]")
+    parser.add_argument("--resume", metavar="RUN", help="run folder to continue from its latest checkpoint")
+    parser.add_argument("--seed", type=int, help="random seed of the experiment")
+    parser.add_argument("--list", action="store_true", help="list the recipes and leave")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say."""
+    from .recipe import load_recipe, recipe_names
+
+    if options.list:
+        for name in recipe_names():
+            print(f"{name:24} {load_recipe(name)['description']}")
+        return
+    resume = Path(options.resume) if options.resume else None
+    if resume and not (resume / "recipe.yaml").exists():
+        raise CellsError(f"{resume} is no run folder: it has no recipe.yaml")
+    recipe = load_recipe(resume / "recipe.yaml" if resume else options.recipe, options.overrides)
+    if options.data_dir:
+        recipe["data"]["data_dir"] = options.data_dir
+        if recipe["data"]["name"] == "folder":
+            recipe["data"]["name"] = options.data_dir
+    if options.output_dir:
+        recipe["output_dir"] = options.output_dir
+    if options.seed is not None:
+        recipe["seed"] = options.seed
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+    from ..evaluation import metrics_line
+    from .finish import finish
+    from .loop import train
+    from .setup import prepare
+
+    setup, splits = prepare(recipe, resume)
+    state = train(setup)
+    results = finish(setup, splits, state)
+    if results:
+        print(
+            f"{metrics_line(results)}\neverything is in {setup.run_dir} (model and card: {setup.run_dir}/model)"
+        )

@@ -1,0 +1,137 @@
+"""Optimisers and learning-rate schedules by name."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer, lr_scheduler
+
+from ..errors import CellsError
+
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> Optimizer:
+    """Build Adam, AdamW or SGD; weight decay spares biases and norms.
+
+    Args:
+        model: Frozen parameters are left out.
+        settings: `{"name": "adamw", "lr": 1e-3, …}`, further keys as in `torch.optim`.
+    """
+    arguments = dict(settings)
+    name = arguments.pop("name")
+    if name not in OPTIMISERS:
+        raise CellsError(f"training.optimizer.name={name!r} is unknown; choose from: {', '.join(OPTIMISERS)}")
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    decay = arguments.pop("weight_decay", 0.0)
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    try:
+        return OPTIMISERS[name](groups, **arguments)
+    except TypeError as error:
+        raise CellsError(f"training.optimizer: {error}") from error
+
+
+class Schedule:
+    """One interface over schedules that step per batch and the plateau schedule that steps per validation.
+
+    Names and arguments:
+        constant; cosine (warmup steps, floor share of lr); cosine_restarts (T_0 and T_mult in epochs, eta_min);
+        one_cycle (max_lr, pct_start); piecewise (milestones in epochs, values of lr); plateau (factor, patience in
+        validations, min_lr; watches the validation loss).
+    """
+
+    def __init__(self, optimizer: Optimizer, settings: dict[str, Any], steps_per_epoch: int, epochs: int):
+        arguments = dict(settings)
+        self.name = arguments.pop("name")
+        total = max(1, steps_per_epoch * epochs)
+        makers = {
+            "constant": _constant,
+            "cosine": _cosine,
+            "cosine_restarts": _restarts,
+            "one_cycle": _one_cycle,
+            "piecewise": _piecewise,
+            "plateau": _plateau,
+        }
+        if self.name not in makers:
+            raise CellsError(
+                f"training.schedule.name={self.name!r} is unknown; choose from: {', '.join(makers)}"
+            )
+        try:
+            self.scheduler: Any = makers[self.name](optimizer, total, steps_per_epoch, **arguments)
+        except TypeError as error:
+            raise CellsError(f"training.schedule: {error}") from error
+
+    def step(self) -> None:
+        """Call after every optimiser step."""
+        if self.name != "plateau":
+            self.scheduler.step()
+
+    def after_validation(self, loss: float) -> None:
+        """Call with the mean validation loss (of all batches, not the last one)."""
+        if self.name == "plateau":
+            self.scheduler.step(loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State for checkpoints."""
+        return self.scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore from a checkpoint."""
+        self.scheduler.load_state_dict(state)
+
+
+def _constant(optimizer: Optimizer, total: int, per_epoch: int) -> Any:
+    return lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def _cosine(optimizer: Optimizer, total: int, per_epoch: int, warmup: int = 100, floor: float = 0.005) -> Any:
+    warmup = min(warmup, total // 5)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _restarts(
+    optimizer: Optimizer, total: int, per_epoch: int, T_0: int = 10, T_mult: int = 1, eta_min: float = 0.0
+) -> Any:
+    return lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0 * per_epoch, T_mult, eta_min)
+
+
+def _one_cycle(
+    optimizer: Optimizer, total: int, per_epoch: int, max_lr: float | None = None, pct_start: float = 0.3
+) -> Any:
+    peak = max_lr if max_lr is not None else optimizer.param_groups[0]["lr"]
+    return lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total + 1, pct_start=pct_start)
+
+
+def _piecewise(
+    optimizer: Optimizer, total: int, per_epoch: int, milestones: list[int], values: list[float]
+) -> Any:
+    if len(values) != len(milestones) + 1:
+        raise CellsError("training.schedule: piecewise needs one more entry in values than in milestones")
+    base = optimizer.param_groups[0]["lr"]
+
+    def factor(step: int) -> float:
+        return values[sum(step >= m * per_epoch for m in milestones)] / base
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _plateau(
+    optimizer: Optimizer,
+    total: int,
+    per_epoch: int,
+    factor: float = 0.1,
+    patience: int = 5,
+    min_lr: float = 0.0,
+) -> Any:
+    return lr_scheduler.ReduceLROnPlateau(optimizer, "min", factor, patience, min_lr=min_lr)

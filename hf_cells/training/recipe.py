@@ -1,0 +1,132 @@
+"""Recipes: one YAML per experiment, command-line overrides, and a resolved copy that reproduces the run."""
+
+import copy
+import os
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import CellsError
+from ..files import atomic_write
+
+# Every key a recipe may have, with its default and what it means. A recipe states what differs.
+DEFAULTS: dict[str, Any] = {
+    "name": "unnamed",
+    "description": "",
+    "seed": 0,
+    "output_dir": None,  # None: runs/<name>/<time>
+    "data": {
+        "name": "dsb2018",  # registry name, or the path of an own folder or Parquet folder
+        "config": "instance",
+        "data_dir": None,  # where the raw files are; None downloads, or simulates where `simulate` says so
+        "options": {},  # options of the dataset configuration: split_by, split_seed, …
+        "simulate": None,  # {n_train: 96, …}: write and use simulated files when data_dir is None
+        "simulated_extra": 0,  # simulated images added to the training split, never to validation or test
+        "balance": None,  # column whose rare values are drawn more often (count^-balance_power)
+        "balance_power": 0.5,
+    },
+    "model": {"type": "cell_unet_instance", "config": {}, "pretrained_backbone": None, "init_from": None},
+    "processor": {},  # arguments of the image processor
+    "augmentation": {},  # ranges of `hf_cells.data.augmentation.Augmentation`
+    "training": {
+        "epochs": 30,
+        "samples_per_epoch": None,  # None: the size of the training split
+        "batch_size": 16,  # per process
+        "gradient_accumulation_steps": 1,
+        "optimizer": {"name": "adamw", "lr": 1e-3},
+        "schedule": {"name": "cosine"},
+        "clip_grad_norm": 2.0,
+        "ema_decay": None,  # 0.995: validate and save the moving average of the weights
+        "precision": "auto",  # auto | fp32 | bf16 | fp16
+        "memory_format": "auto",  # auto | contiguous | channels_last
+        "workers": 1,
+        "threads": None,  # None: all cores when there is one process on CPU
+        "validate_every": 1,  # epochs
+        "patience": None,  # validations without a better score before stopping; None: never
+        "keep_checkpoints": 2,
+        "checkpoint_every": 1,  # epochs; also on SIGTERM
+        "log_every": 10,  # steps
+        "max_steps": None,
+        "trackers": ["tensorboard"],
+    },
+    "evaluation": {
+        "metric": None,  # what "best" means; None: dsb_score for instances, dice_per_image for label maps
+        "tune": True,  # choose decoding thresholds on the validation split
+        "test": True,  # touch the test split, once, at the end
+        "test_time_augmentation": False,
+        "n_resamples": 1000,
+    },
+}
+
+FREE = {"data.options", "data.simulate", "model.config", "processor", "augmentation"}
+FREE |= {"training.optimizer", "training.schedule"}
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    folder = resources.files("hf_cells.recipes")
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a recipe by name or path, fill in defaults, apply `key.sub=value` overrides.
+
+    Raises:
+        CellsError: No such recipe, bad YAML, an unknown key, or an override that is no `key=value`.
+    """
+    text = _read(source)
+    try:
+        given = yaml.safe_load(text) or {}
+        recipe = _merge(DEFAULTS, given, "", str(source))
+        for override in overrides:
+            key, equals, value = override.partition("=")
+            if not equals:
+                raise CellsError(f"override {override!r} is not of the form key.sub=value")
+            nested: Any = yaml.safe_load(value) if value else None
+            for part in reversed(key.strip().split(".")):
+                nested = {part: nested}
+            recipe = _merge(recipe, nested, "", f"override {override!r}")
+    except yaml.YAMLError as error:
+        raise CellsError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
+    return recipe
+
+
+def save_recipe(recipe: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write the resolved recipe; `load_recipe` of it gives the same dictionary."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+
+def _read(source: str | os.PathLike[str]) -> str:
+    path = Path(source)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise CellsError(f"{path}: no such recipe file")
+        return path.read_text()
+    if str(source) not in recipe_names():
+        raise CellsError(
+            f"no recipe {str(source)!r}; choose from: {', '.join(recipe_names())}, or give a .yaml file"
+        )
+    return (resources.files("hf_cells.recipes") / f"{source}.yaml").read_text()
+
+
+def _merge(base: dict[str, Any], given: Any, prefix: str, where: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise CellsError(f"{where}: {prefix or 'the recipe'} must be a mapping of keys to values")
+    merged = copy.deepcopy(base)
+    for key, value in given.items():
+        path = f"{prefix}{key}"
+        if prefix.rstrip(".") not in FREE and key not in base:
+            raise CellsError(f"{where}: unknown key {path}; known here: {', '.join(map(str, base))}")
+        if path in FREE and isinstance(value, dict) and isinstance(base.get(key), dict):
+            # A new optimiser or schedule brings its own arguments: do not mix them with those of another.
+            same = "name" not in value or value["name"] == base[key].get("name")
+            merged[key] = {**(base[key] if same else {}), **value}
+        elif isinstance(base.get(key), dict) and path not in FREE:
+            merged[key] = _merge(base[key], value, f"{path}.", where)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,197 @@
+"""From a recipe to everything the loop needs: data, processor, model, precision."""
+
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list, set_seed
+
+from ..data.augmentation import Augmentation
+from ..data.loading import load_dataset
+from ..data.samples import EpochBatches, EpochOrder, ImageRows, SegmentationSamples, balanced_weights
+from ..data.splits import check_groups
+from ..errors import CellsError
+from ..simulate import simulate_dsb2018, simulate_nuclei
+from .checkpoints import list_checkpoints
+from .launch import check_launch, set_threads
+from .loop import Setup
+from .precision import choose_precision
+from .recipe import save_recipe
+
+
+def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
+    """Return the run folder, the same on all processes: `runs/<recipe>/<time>` unless the recipe names one."""
+    stamp = datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    chosen = [str(recipe["output_dir"] or Path("runs") / recipe["name"] / stamp)]
+    broadcast_object_list(chosen)
+    path = Path(chosen[0])
+    if state.is_main_process:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CellsError(
+                f"cannot make the run folder {path}: {error.strerror}; choose another output_dir"
+            ) from error
+    state.wait_for_everyone()
+    return path
+
+
+def load_splits(recipe: dict[str, Any], run_dir: Path, state: PartialState) -> datasets.DatasetDict:
+    """Load the recipe's dataset; the main process prepares the cache, the others read it.
+
+    Raises:
+        CellsError: No training split, or a group on both sides of a split.
+    """
+    data = recipe["data"]
+    with state.main_process_first():
+        data_dir = data["data_dir"]
+        if data_dir is None and data["simulate"]:
+            data_dir = run_dir / "simulated"
+            if not data_dir.exists():
+                simulate_dsb2018(data_dir, **{"seed": recipe["seed"], **data["simulate"]})
+        splits = load_dataset(data["name"], data["config"], data_dir=data_dir, **data["options"])
+    assert isinstance(splits, datasets.DatasetDict)
+    if "train" not in splits:
+        raise CellsError(f"{data_dir or data['name']} has no training split; it has {', '.join(splits)}")
+    check_groups(splits)
+    return splits
+
+
+def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, datasets.DatasetDict]:
+    """Build the loop's setup and return the splits beside it."""
+    state = PartialState()
+    check_launch(state.num_processes)
+    settings = recipe["training"]
+    set_threads(settings["threads"], state)
+    set_seed(recipe["seed"])
+    run_dir = resume or make_run_dir(recipe, state)
+    splits = load_splits(recipe, run_dir, state)
+    rows = ImageRows(splits["train"], _simulated(recipe))
+    model, processor = build_model(recipe)
+    instances = recipe["model"]["type"].endswith("instance")
+    recipe["evaluation"]["metric"] = recipe["evaluation"]["metric"] or (
+        "dsb_score" if instances else "dice_per_image"
+    )
+    samples = SegmentationSamples(
+        rows,
+        processor,
+        Augmentation.from_dict(recipe["augmentation"]),
+        instances=instances,
+        seed=recipe["seed"],
+    )
+    weights = None
+    if recipe["data"]["balance"]:
+        weights = balanced_weights(rows.column(recipe["data"]["balance"]), recipe["data"]["balance_power"])
+    order = EpochOrder(len(rows), settings["samples_per_epoch"] or len(rows), weights, recipe["seed"])
+    batches = EpochBatches(order, settings["batch_size"], state.process_index, state.num_processes)
+    _choose_speed(settings, model, samples, order, state)
+    accelerator = Accelerator(
+        mixed_precision={"fp32": "no"}.get(settings["precision"], settings["precision"]),
+        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
+        log_with=settings["trackers"] or None,
+        project_dir=str(run_dir),
+    )
+    if accelerator.is_main_process:
+        save_recipe({**recipe, "output_dir": None}, run_dir / "recipe.yaml")
+    setup = Setup(
+        recipe=recipe,
+        run_dir=run_dir,
+        accelerator=accelerator,
+        model=model,
+        processor=processor,
+        samples=samples,
+        batches=batches,
+        validation=ImageRows(splits["validation"]) if "validation" in splits else None,
+        instances=instances,
+        memory_format=settings["memory_format"],
+        resume_from=_latest(resume) if resume else None,
+    )
+    return setup, splits
+
+
+def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the model and its image processor."""
+    from .. import models
+
+    kinds = {
+        "cell_unet_instance": (
+            models.CellUNetInstanceConfig,
+            models.CellUNetForInstanceSegmentation,
+            models.CellInstanceImageProcessor,
+            {0: "nucleus"},
+        ),
+        "cell_unet_semantic": (
+            models.CellUNetSemanticConfig,
+            models.CellUNetForSemanticSegmentation,
+            models.CellSemanticImageProcessor,
+            {0: "background", 1: "nucleus"},
+        ),
+    }
+    kind, settings = recipe["model"]["type"], recipe["model"]
+    if kind not in kinds:
+        raise CellsError(f"model.type={kind!r} is unknown; choose from: {', '.join(kinds)}")
+    config_class, model_class, processor_class, labels = kinds[kind]
+    try:
+        processor = processor_class(**recipe["processor"])
+        given = {"id2label": labels, "num_channels": processor.num_channels, **settings["config"]}
+        given["id2label"] = {int(k): v for k, v in given["id2label"].items()}
+        config = config_class(**given, label2id={v: k for k, v in given["id2label"].items()})
+        if settings["init_from"]:
+            return model_class.from_pretrained(settings["init_from"]), processor
+        if settings["pretrained_backbone"]:
+            return model_class.from_backbone(config, settings["pretrained_backbone"]), processor
+        return model_class(config), processor
+    except (ValueError, TypeError, OSError) as error:
+        raise CellsError(f"model or processor of the recipe: {' '.join(str(error).split())}") from error
+
+
+def _simulated(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Extra training rows from the procedural microscope."""
+    rows = []
+    for index in range(recipe["data"]["simulated_extra"]):
+        made = simulate_nuclei(recipe["seed"] + 1_000_003, index)
+        truth: dict[str, np.ndarray] = {"instance_labels": made.instance_labels}
+        if recipe["data"]["config"] == "semantic":
+            truth = {"semantic_mask": (made.instance_labels > 0).astype(np.uint8)}
+        rows.append({"image": made.image, "modality": f"simulated {made.look}", **truth})
+    return rows
+
+
+def _choose_speed(
+    settings: dict[str, Any], model: Any, samples: SegmentationSamples, order: EpochOrder, state: PartialState
+) -> None:
+    """Replace `auto` in the settings by what the clock says; all processes take the main one's choice."""
+    batch = samples_batch(samples, order, settings["batch_size"])
+    begun = time.monotonic()
+    precision, memory_format, speeds = choose_precision(
+        model, batch, state.device, settings["precision"], settings["memory_format"]
+    )
+    chosen = [precision, memory_format]
+    broadcast_object_list(chosen)
+    settings["precision"], settings["memory_format"] = chosen
+    if speeds and state.is_main_process:
+        timed = ", ".join(f"{name} {speed}" for name, speed in speeds.items())
+        seconds = time.monotonic() - begun
+        print(f"training in {' '.join(chosen)} (timed images/s: {timed}; {seconds:.0f} s)", flush=True)
+
+
+def samples_batch(samples: SegmentationSamples, order: EpochOrder, size: int) -> dict[str, torch.Tensor]:
+    """Return one augmented batch, as the loader would make it."""
+    rows = order.rows(0, size)
+    items = [samples[(0, position, int(row))] for position, row in enumerate(rows)]
+    return {name: torch.stack([item[name] for item in items]) for name in items[0]}
+
+
+def _latest(run_dir: Path) -> Path:
+    found = list_checkpoints(run_dir / "checkpoints")
+    if not found:
+        raise CellsError(
+            f"{run_dir} holds no whole checkpoint to resume from; start it anew without --resume"
+        )
+    return found[-1]
