@@ -148,7 +148,7 @@ class Window:
 
     def crop(self, y0: int, y1: int, x0: int, x1: int) -> Tensor:
         """Return a scaled piece, `(C, h, w)` float32."""
-        scaled = self.processor.rescale(self.pixels[y0:y1, x0:x1], self.low, self.high)
+        scaled = self.processor.scale_intensities(self.pixels[y0:y1, x0:x1], self.low, self.high)
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 

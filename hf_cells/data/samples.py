@@ -124,10 +124,6 @@ class ImageRows(Sequence[dict[str, Any]]):
             row[column] = None if stored is None else stored["bytes"] or stored["path"]
         return row
 
-    def column(self, name: str) -> list[Any]:
-        """Return a column of plain values."""
-        return [*self.dataset[name], *(row.get(name) for row in self.extra)]
-
 
 def truth_of(row: dict[str, Any]) -> np.ndarray:
     """Return the label map of a row, `(H, W)` int32, whichever column carries it."""

@@ -88,7 +88,7 @@ class CellUNetSemanticConfig(CellUNetConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if self.num_labels < 2:
+        if (self.num_labels or 0) < 2:
             raise ValueError("a semantic model needs two labels at least: the background is one of them")
 
 

@@ -70,6 +70,8 @@ class CellImageProcessor(BaseImageProcessor):
         Args:
             images: Paths, bytes, PIL images, arrays or tensors, one or a list of them.
             return_tensors: Only "pt".
+            **kwargs: Taken and not used; stock callers pass them.
+            **kwargs: Taken and not used: stock pipelines pass settings of their own.
 
         Returns:
             `pixel_values` `(B, num_channels, H, W)` float32. Images of several sizes are padded at the bottom and on
@@ -88,14 +90,14 @@ class CellImageProcessor(BaseImageProcessor):
         ]
         return BatchFeature({"pixel_values": torch.cat(padded)}, tensor_type=return_tensors)
 
-    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:  # type: ignore[override]
         """Same as `preprocess`."""
         return self.preprocess(images, *args, **kwargs)
 
     def _one(self, image: Any) -> Tensor:
         pixels = self.conform(read_image(image, max_pixels=self.max_pixels))
         low, high = self.intensity_range(pixels)
-        tensor = torch.from_numpy(self.rescale(pixels, low, high)).permute(2, 0, 1).contiguous()
+        tensor = torch.from_numpy(self.scale_intensities(pixels, low, high)).permute(2, 0, 1).contiguous()
         if self.size is not None:
             size = (self.size["height"], self.size["width"])
             tensor = F.interpolate(tensor[None], size=size, mode="bilinear", antialias=True)[0]
@@ -106,7 +108,7 @@ class CellImageProcessor(BaseImageProcessor):
         if image.ndim == 2:
             image = image[..., None]
         channels, wanted = image.shape[-1], self.num_channels
-        if channels in (2, 4) and channels == wanted + 1 or (channels == 4 and wanted == 1):
+        if (channels in (2, 4) and channels == wanted + 1) or (channels == 4 and wanted == 1):
             image, channels = image[..., :-1], channels - 1
         if channels == wanted:
             return image
@@ -124,17 +126,21 @@ class CellImageProcessor(BaseImageProcessor):
             low, high = np.array(
                 [_percentiles(channel, self.percentiles) for channel in channels], np.float32
             ).T
-            return low, np.maximum(high, low + 1e-6 if image.dtype.kind == "f" else low + 1)
+            # One grey level, or what float32 can still tell apart: a constant image must not divide by zero.
+            least = np.maximum(np.abs(low), 1) * np.float32(1e-6) if image.dtype.kind == "f" else 1
+            return low, np.maximum(high, low + least)
         top = np.iinfo(image.dtype).max if self.scaling == "dtype" and image.dtype.kind in "ui" else 1
         return np.zeros(1, np.float32), np.full(1, top, np.float32)
 
-    def rescale(self, image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    def scale_intensities(self, image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Map `low` to 0 and `high` to 1, then mean and standard deviation; float32, same shape."""
-        scale, shift = 1 / (high - low), -low / (high - low)
-        if self.image_mean is not None and self.image_std is not None:
-            mean, std = np.asarray(self.image_mean, np.float32), np.asarray(self.image_std, np.float32)
-            scale, shift = scale / std, (shift - mean) / std
-        return image.astype(np.float32) * scale.astype(np.float32) + shift.astype(np.float32)
+        centred = (
+            image.astype(np.float32) - low
+        )  # first, so that a narrow range far from zero keeps its digits
+        if self.image_mean is None or self.image_std is None:
+            return centred * (1 / (high - low))
+        mean, std = np.asarray(self.image_mean, np.float32), np.asarray(self.image_std, np.float32)
+        return centred * (1 / (high - low) / std) - mean / std
 
     def to_original_size(self, maps: Tensor, size: tuple[int, int] | None) -> Tensor:
         """Undo what `preprocess` did to the size: crop the padding, or resize back. `(C, h, w)` to `(C, H, W)`."""
@@ -231,7 +237,7 @@ def _percentiles(values: np.ndarray, percentiles: Sequence[float]) -> list[float
     """Percentiles; of 8- and 16-bit images by their histogram, which is exact to one grey level and 20× faster."""
     if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
         counts = np.bincount(values.ravel()).cumsum()
-        return [float(np.searchsorted(counts, counts[-1] * p / 100)) for p in percentiles]
+        return [float(np.searchsorted(counts, max(counts[-1] * p / 100, 1))) for p in percentiles]
     finite = values[np.isfinite(values)]
     return [float(p) for p in np.percentile(finite, percentiles)] if finite.size else [0.0, 1.0]
 

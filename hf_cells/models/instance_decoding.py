@@ -89,7 +89,7 @@ def climb(height: np.ndarray, mask: np.ndarray) -> np.ndarray:
         if np.array_equal(further, end):
             break
         end = further
-    peaks, basin = np.unique(end, return_inverse=True)
+    _, basin = np.unique(end, return_inverse=True)
     labels = np.zeros(padded.size, np.int32)
     labels[start] = basin + 1
     return labels.reshape(padded.shape)[1:-1, 1:-1]

@@ -1,7 +1,6 @@
-"""What the instance network learns: foreground, boundary and distance maps of labelled objects, and the loss on them."""
+"""What the instance network learns: foreground, boundary and distance maps of labelled objects, and their loss."""
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor

@@ -38,10 +38,10 @@ class CellUNetPreTrainedModel(PreTrainedModel):
     config_class = CellUNetConfig
     base_model_prefix = "unet"
     main_input_name = "pixel_values"
-    input_modalities = ("image",)
+    input_modalities: Any = ("image",)
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
+    def _init_weights(self, module: Any) -> None:
         super()._init_weights(module)
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             # torch's own rule. A gain of sqrt(2) (He et al. 2015) would let the shortcuts, which no norm tames, grow
@@ -66,7 +66,7 @@ class CellUNetPreTrainedModel(PreTrainedModel):
         """
         if not config.backbone:
             raise ValueError("from_backbone needs a configuration with backbone='<timm name>'")
-        model = cls(config)
+        model: Any = cls(config)
         weights: dict[str, Any] = {"pretrained": True}
         if pretrained is not True:
             if not str(pretrained).endswith(".safetensors") or not Path(str(pretrained)).is_file():
@@ -89,7 +89,7 @@ class CellUNetForSemanticSegmentation(CellUNetPreTrainedModel):
 
     def __init__(self, config: CellUNetSemanticConfig):
         super().__init__(config)
-        self.unet = UNet(config, config.num_labels)
+        self.unet = UNet(config, config.num_labels or 0)
         self.post_init()
 
     def forward(

@@ -38,6 +38,8 @@ class ConvBlock(nn.Module):
             self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `(B, out_channels, H, W)`."""
+        """Convolve twice; the size stays."""
         y = self.dropout(self.act(self.norm1(self.conv1(x))))
         y = self.act(self.norm2(self.conv2(y)))
         return y if self.shortcut is None else y + self.shortcut(x)
@@ -55,6 +57,8 @@ class PlainEncoder(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(config, i, o) for i, o in zip(inputs, self.channels))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the feature maps, finest first."""
+        """Return the features of every level, finest first."""
         if self.stem_stride > 1:
             x = F.pixel_unshuffle(x, self.stem_stride)
         features = []
@@ -76,15 +80,19 @@ class TimmEncoder(nn.Module):
 
         arguments: dict[str, Any] = {"in_chans": config.num_channels, **(config.backbone_kwargs or {})}
         arguments = {"features_only": True, "pretrained": False, **arguments, **weights}
+        backbone: Any
         try:  # transformers are bound to the image size of their training unless told otherwise
-            self.backbone = timm.create_model(config.backbone, **{"dynamic_img_size": True, **arguments})
+            backbone = timm.create_model(str(config.backbone), **{"dynamic_img_size": True, **arguments})
         except TypeError:  # convolutional families do not know the argument, nor need it
-            self.backbone = timm.create_model(config.backbone, **arguments)
-        self.channels = list(self.backbone.feature_info.channels())
-        self.reductions = list(self.backbone.feature_info.reduction())
-        self.channels_last = getattr(self.backbone, "output_fmt", "NCHW") == "NHWC"
+            backbone = timm.create_model(str(config.backbone), **arguments)
+        self.channels = list(backbone.feature_info.channels())
+        self.reductions = list(backbone.feature_info.reduction())
+        self.channels_last = getattr(backbone, "output_fmt", "NCHW") == "NHWC"
+        self.backbone = backbone
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the feature maps, finest first."""
+        """Return the features of every level, finest first, channels first."""
         features = self.backbone(x)
         return (
             [f.permute(0, 3, 1, 2).contiguous() for f in features] if self.channels_last else list(features)
@@ -101,6 +109,8 @@ class Upsample(nn.Module):
         self.up = nn.ConvTranspose2d(channels, channels, 2, stride=2) if transposed else nn.Identity()
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """Return `x` at `size`."""
+        """Enlarge `(B, C, h, w)` to `size`."""
         x = self.up(x)
         if x.shape[-2:] == size:
             return x
@@ -119,6 +129,8 @@ class AttentionGate(nn.Module):
         self.score = nn.Conv2d(inner, 1, 1)
 
     def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
+        """Return the skip, dimmed where the gate sees nothing."""
+        """Weigh every pixel of `skip`; `gate` has its size already."""
         return skip * torch.sigmoid(self.score(F.relu(self.gate(gate) + self.skip(skip))))
 
 
@@ -139,6 +151,8 @@ class UNetDecoder(nn.Module):
         self.out_channels = below
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """Return the finest features."""
+        """Join the features, finest first, into a map of the finest's size."""
         x = features[-1]
         for up, gate, block, skip in zip(self.ups, self.gates, self.blocks, features[-2::-1]):
             x = up(x, skip.shape[-2:])
@@ -162,6 +176,8 @@ class UNetPlusPlusDecoder(nn.Module):
         self.out_channels = channels[0]
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """Return the finest features."""
+        """Join the features, finest first, into a map of the finest's size."""
         rows = [[feature] for feature in features]
         for step in range(1, self.depth):
             for level in range(self.depth - step):
@@ -184,7 +200,7 @@ class UNet(nn.Module):
             raise ValueError(
                 f"hidden_act={config.hidden_act!r} is unknown; relu, leaky_relu, mish and gelu are some"
             )
-        self.encoder = TimmEncoder(config) if config.backbone else PlainEncoder(config)
+        self.encoder: Any = TimmEncoder(config) if config.backbone else PlainEncoder(config)
         channels = self.encoder.channels
         if len(config.hidden_sizes) != len(channels):
             raise ValueError(
@@ -200,6 +216,8 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(self.decoder.out_channels, out_channels * self.stride**2, 1)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
+        """Return logits of the input's height and width."""
+        """Return logits of the input's height and width."""
         height, width = pixel_values.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple
         if max(height, width) <= self.multiple:

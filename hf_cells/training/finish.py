@@ -95,7 +95,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
     options = recipe["data"]["options"]
     unit = {"random": "image", "modality": "modality and size", "project": "imaging project"}
     return {
-        "dataset": {"name": recipe["data"]["name"], "simulated": bool(_simulated(recipe))},
+        "dataset": {"name": Path(recipe["data"]["name"]).name, "simulated": _simulated(recipe)},
         "split": {
             "leaks": audit["leaks"],
             "audit": audit["summary"],

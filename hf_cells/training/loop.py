@@ -168,9 +168,8 @@ def _step(
     with accelerator.accumulate(model):
         loss = model(**batch).loss
         accelerator.backward(loss)
-        if accelerator.sync_gradients:
-            if clip:
-                accelerator.clip_grad_norm_(model.parameters(), clip)
+        if accelerator.sync_gradients and clip:
+            accelerator.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         optimizer.zero_grad()
         if accelerator.sync_gradients:
@@ -184,8 +183,9 @@ def _checked(loss: Tensor, state: State, optimizer: Any, run_dir: Path) -> float
     value = float(loss)
     if not math.isfinite(value):
         raise CellsError(
-            f"the loss is {value} at step {state.step} (learning rate {optimizer.param_groups[0]['lr']:.2g}): lower "
-            f"training.optimizer.lr or set training.precision=fp32; the last good checkpoint is in {run_dir}/checkpoints"
+            f"the loss is {value} at step {state.step} (learning rate {optimizer.param_groups[0]['lr']:.2g}): "
+            "lower training.optimizer.lr or set training.precision=fp32; "
+            f"the last good checkpoint is in {run_dir}/checkpoints"
         )
     return value
 

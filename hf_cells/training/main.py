@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import CellsError
 
 EXAMPLES = """examples:
   accelerate launch train.py                                    simulate nuclei, train, evaluate: three minutes on a CPU
   accelerate launch train.py --recipe dsb2018_instance --data_dir stage1_train.zip
-  accelerate launch train.py --recipe dsb2018_unet --data_dir my_images data.name=my_images training.epochs=10
+  accelerate launch train.py --recipe dsb2018_instance --data_dir my_images training.epochs=10    (images/ + masks/)
   accelerate launch train.py --resume runs/dsb2018_instance/2026-01-31_120000
   accelerate launch --num_processes 8 --multi_gpu train.py --recipe dsb2018_instance_gpu --data_dir stage1_train.zip
 """
@@ -66,9 +67,7 @@ def run(options: argparse.Namespace) -> None:
         raise CellsError(f"{resume} is no run folder: it has no recipe.yaml")
     recipe = load_recipe(resume / "recipe.yaml" if resume else options.recipe, options.overrides)
     if options.data_dir:
-        recipe["data"]["data_dir"] = options.data_dir
-        if recipe["data"]["name"] == "folder":
-            recipe["data"]["name"] = options.data_dir
+        use_data(recipe, options.data_dir)
     if options.output_dir:
         recipe["output_dir"] = options.output_dir
     if options.seed is not None:
@@ -87,3 +86,19 @@ def run(options: argparse.Namespace) -> None:
         print(
             f"{metrics_line(results)}\neverything is in {setup.run_dir} (model and card: {setup.run_dir}/model)"
         )
+
+
+def use_data(recipe: dict[str, Any], data_dir: str) -> None:
+    """Point a recipe at its raw data, or at an own folder of `images/` and `masks/`."""
+    from ..data.folders import looks_like_cell_folder
+
+    if not Path(data_dir).exists():
+        raise CellsError(f"{data_dir}: no such file or folder; check --data_dir")
+    if looks_like_cell_folder(data_dir):
+        recipe["data"] |= {"name": data_dir, "data_dir": None, "simulate": None}
+        options = recipe["data"]["options"]
+        recipe["data"]["options"] = {
+            k: v for k, v in options.items() if k not in ("split_by", "project_table")
+        }
+    else:
+        recipe["data"]["data_dir"] = data_dir

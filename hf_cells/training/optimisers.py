@@ -9,7 +9,7 @@ from torch.optim import Optimizer, lr_scheduler
 
 from ..errors import CellsError
 
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> Optimizer:
@@ -48,7 +48,7 @@ class Schedule:
         arguments = dict(settings)
         self.name = arguments.pop("name")
         total = max(1, steps_per_epoch * epochs)
-        makers = {
+        makers: dict[str, Any] = {
             "constant": _constant,
             "cosine": _cosine,
             "cosine_restarts": _restarts,

@@ -50,7 +50,7 @@ def _seconds(
     steps: int = 3,
 ) -> float:
     """Best time of a training step; the first is warm-up (allocation, kernel choice)."""
-    model.to(device, memory_format=FORMATS[memory_format])
+    model.to(device=device, memory_format=FORMATS[memory_format])  # type: ignore[call-overload]
     batch = {k: v.to(device) for k, v in batch.items()}
     batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=FORMATS[memory_format])
     times = []

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
         "options": {},  # options of the dataset configuration: split_by, split_seed, …
         "simulate": None,  # {n_train: 96, …}: write and use simulated files when data_dir is None
         "simulated_extra": 0,  # simulated images added to the training split, never to validation or test
+        "simulated_share": 0.2,  # of the training samples, when there are simulated images
         "balance": None,  # column whose rare values are drawn more often (count^-balance_power)
         "balance_power": 0.5,
     },

@@ -19,7 +19,7 @@ from ..data.splits import check_groups
 from ..errors import CellsError
 from ..simulate import simulate_dsb2018, simulate_nuclei
 from .checkpoints import list_checkpoints
-from .launch import check_launch, set_threads
+from .launch import check_launch, keep_memory, set_threads
 from .loop import Setup
 from .precision import choose_precision
 from .recipe import save_recipe
@@ -69,6 +69,7 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     check_launch(state.num_processes)
     settings = recipe["training"]
     set_threads(settings["threads"], state)
+    keep_memory()
     set_seed(recipe["seed"])
     run_dir = resume or make_run_dir(recipe, state)
     splits = load_splits(recipe, run_dir, state)
@@ -85,10 +86,10 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
         instances=instances,
         seed=recipe["seed"],
     )
-    weights = None
-    if recipe["data"]["balance"]:
-        weights = balanced_weights(rows.column(recipe["data"]["balance"]), recipe["data"]["balance_power"])
-    order = EpochOrder(len(rows), settings["samples_per_epoch"] or len(rows), weights, recipe["seed"])
+    real = len(splits["train"])
+    order = EpochOrder(
+        len(rows), settings["samples_per_epoch"] or real, _weights(recipe["data"], rows, real), recipe["seed"]
+    )
     batches = EpochBatches(order, settings["batch_size"], state.process_index, state.num_processes)
     _choose_speed(settings, model, samples, order, state)
     accelerator = Accelerator(
@@ -119,7 +120,7 @@ def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the model and its image processor."""
     from .. import models
 
-    kinds = {
+    kinds: dict[str, tuple[Any, Any, Any, dict[int, str]]] = {
         "cell_unet_instance": (
             models.CellUNetInstanceConfig,
             models.CellUNetForInstanceSegmentation,
@@ -161,6 +162,22 @@ def _simulated(recipe: dict[str, Any]) -> list[dict[str, Any]]:
             truth = {"semantic_mask": (made.instance_labels > 0).astype(np.uint8)}
         rows.append({"image": made.image, "modality": f"simulated {made.look}", **truth})
     return rows
+
+
+def _weights(data: dict[str, Any], rows: ImageRows, real: int) -> np.ndarray | None:
+    """Probability of each row: rare values of the `balance` column more often, simulated rows by their share."""
+    extra = len(rows) - real
+    if not data["balance"] and not extra:
+        return None
+    column = data["balance"]
+    if column and column not in rows.dataset.column_names:
+        raise CellsError(
+            f"data.balance={column!r} is no column; choose from: {', '.join(rows.dataset.column_names)}"
+        )
+    values = rows.dataset[column] if column else [""] * real
+    share = data["simulated_share"] if extra else 0.0
+    weights = balanced_weights(values, data["balance_power"]) * (1 - share)
+    return np.concatenate([weights, np.full(extra, share / max(extra, 1))])
 
 
 def _choose_speed(

@@ -18,7 +18,10 @@ FAMILIES = {
     "mobilenetv3_small_050": ((8, 8, 8, 8, 8), {}),
     "swin_tiny_patch4_window7_224": ((8, 8, 8, 8), {"depths": (2, 2, 2, 2), "embed_dim": 24, "img_size": 64}),
     "mambaout_femto": ((8, 8, 8, 8), {"depths": (1, 1, 1, 1)}),
-    "vit_small_patch16_dinov3": ((8, 8), {"depth": 2, "embed_dim": 64, "num_heads": 2, "out_indices": (0, 1)}),
+    "vit_small_patch16_dinov3": (
+        (8, 8),
+        {"depth": 2, "embed_dim": 64, "num_heads": 2, "out_indices": (0, 1)},
+    ),
     "eva02_tiny_patch14_224": ((8, 8), {"depth": 2, "out_indices": (0, 1)}),
 }
 
