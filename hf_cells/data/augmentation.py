@@ -4,6 +4,7 @@ Every draw is a function of (seed, epoch, position in the epoch): neither the nu
 middle of an epoch changes what a sample looks like.
 """
 
+import copy
 import math
 from dataclasses import dataclass, fields
 from typing import Any
@@ -64,6 +65,11 @@ class Augmentation:
             if name not in known:
                 raise CellsError(f"augmentation.{name} is unknown; choose from: {', '.join(known)}")
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        scale = settings.get("scale", cls.scale)
+        if not (isinstance(scale, tuple) and len(scale) == 2 and 0 < scale[0] <= scale[1]):
+            raise CellsError(
+                f"augmentation.scale is {scale}; give the smallest and largest, such as [0.8, 1.25]"
+            )
         return cls(**settings)
 
     def __call__(
@@ -135,16 +141,19 @@ class Augmentation:
 
 
 class Window:
-    """A decoded image with its intensity range, so that a crop is scaled exactly as the whole image would be."""
+    """A decoded image with its intensity range, so that a crop is scaled exactly as the whole image would be.
+
+    Mean and standard deviation are left to the end: changes of light are defined on the range from 0 to 1.
+    """
 
     def __init__(self, processor: Any, image: np.ndarray):
-        self.processor = processor
+        self.processor = copy.copy(processor)
+        self.processor.image_mean = self.processor.image_std = None
         conformed = processor.conform(image)
         self.low, self.high = processor.intensity_range(conformed)
         # Grey stored as colour is kept as one channel: a third of the work.
-        flat = (conformed[..., :1] == conformed).all()
-        shared = len(self.low) == 1 and (processor.image_mean is None or len(set(processor.image_mean)) == 1)
-        self.pixels = np.ascontiguousarray(conformed[..., :1] if flat and shared else conformed)
+        flat = len(self.low) == 1 and (conformed[..., :1] == conformed).all()
+        self.pixels = np.ascontiguousarray(conformed[..., :1] if flat else conformed)
 
     def crop(self, y0: int, y1: int, x0: int, x1: int) -> Tensor:
         """Return a scaled piece, `(C, h, w)` float32."""

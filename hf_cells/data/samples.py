@@ -4,6 +4,7 @@ The order is a pure function of (seed, epoch), shared by all processes; each tak
 So a restart at step k continues exactly where it stopped, and no sample is seen twice or dropped.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class EpochOrder:
 
     Attributes:
         length: Rows in the dataset.
-        samples: Samples in an epoch; rounded up to whole global batches by `EpochBatches`.
+        samples: Samples in an epoch; rounded up to whole updates by `EpochBatches`.
         weights: Probability of each row, or None for a permutation of all rows (repeated as often as needed).
         seed: Of the experiment.
     """
@@ -52,9 +53,12 @@ class EpochOrder:
 class EpochBatches(Sampler[list[Key]]):
     """Batches of keys of one epoch for one process, from a given step on."""
 
-    def __init__(self, order: EpochOrder, batch_size: int, rank: int = 0, world: int = 1):
+    def __init__(
+        self, order: EpochOrder, batch_size: int, rank: int = 0, world: int = 1, accumulation: int = 1
+    ):
         self.order, self.batch_size, self.rank, self.world = order, batch_size, rank, world
-        self.steps = -(-order.samples // (batch_size * world))
+        # Whole updates: half an accumulated gradient at the end of an epoch would be in no checkpoint.
+        self.steps = -(-order.samples // (batch_size * world * accumulation)) * accumulation
         self.epoch = 0
         self.first_step = 0
 
@@ -99,8 +103,16 @@ class SegmentationSamples(Dataset[dict[str, Tensor]]):
         window, labels = self.cache[index]
         draw = sample_generator(self.seed, epoch, position)
         image, truth = self.augmentation(window, labels, draw)
-        image = image.expand(self.processor.num_channels, -1, -1).contiguous()
-        return {"pixel_values": image, **training_targets(truth, self.instances)}
+        image = normalise(image.expand(self.processor.num_channels, -1, -1), self.processor)
+        return {"pixel_values": image.contiguous(), **training_targets(truth, self.instances)}
+
+
+def normalise(image: Tensor, processor: Any) -> Tensor:
+    """Subtract the processor's mean and divide by its standard deviation, as it does itself in prediction."""
+    if processor.image_mean is None or processor.image_std is None:
+        return image
+    mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+    return (image - mean[:, None, None]) / std[:, None, None]
 
 
 class ImageRows(Sequence[dict[str, Any]]):
@@ -155,11 +167,16 @@ def loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        worker_init_fn=_survive_group_signal if workers else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # so that iterating never draws from the model's random state
     )
 
 
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
+def _survive_group_signal(worker: int) -> None:
+    """Ctrl-C and schedulers signal all processes at once: the main one saves first, and that needs its workers.
+
+    A second SIGTERM, as the main process sends it to a worker that does not end, works as ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))

@@ -16,6 +16,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ..errors import CellsError
 from ..files import atomic_write
+from .card_commands import reproduction
 from .card_problems import local_links, metadata_problems, prose_problems, sections, table_problems
 from .tables import (
     finite_values,
@@ -101,6 +102,7 @@ def render_card(
         architecture=(config.get("architectures") or [config.get("model_type", "model")])[0],
         remote_code="auto_map" in config,
         pipelines=[*config.get("custom_pipelines", {}), metadata.pipeline_tag],
+        commands=reproduction(results, recipe or {}, repo_id or UNNAMED),
         recipe=yaml.safe_dump(_without_folders(recipe), sort_keys=False).strip() if recipe else None,
         figures=sorted(figures, key=lambda path: (not _SHOWS_CELLS.search(path), path)),
         research_use=RESEARCH_USE,

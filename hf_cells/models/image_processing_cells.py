@@ -33,6 +33,8 @@ class CellImageProcessor(BaseImageProcessor):
         image_mean: Per channel, subtracted after scaling; None for no subtraction.
         image_std: Per channel.
         size: `{"height": H, "width": W}` to resize to (antialiased), or None to keep the pixels.
+        magnification: Factor by which the image is enlarged before the model sees it; its maps are brought back to
+            the image's own pixels. Small objects gain the precision of their outlines.
         max_pixels: Larger images are refused.
     """
 
@@ -48,6 +50,7 @@ class CellImageProcessor(BaseImageProcessor):
         image_mean: list[float] | None = None,
         image_std: list[float] | None = None,
         size: dict[str, int] | None = None,
+        magnification: float = 1.0,
         max_pixels: int = 100_000_000,
         **kwargs: Any,
     ):
@@ -62,6 +65,7 @@ class CellImageProcessor(BaseImageProcessor):
         self.image_mean = image_mean
         self.image_std = image_std
         self.size = size
+        self.magnification = magnification
         self.max_pixels = max_pixels
 
     def preprocess(self, images: Any, return_tensors: str | None = "pt", **kwargs: Any) -> BatchFeature:
@@ -98,10 +102,20 @@ class CellImageProcessor(BaseImageProcessor):
         pixels = self.conform(read_image(image, max_pixels=self.max_pixels))
         low, high = self.intensity_range(pixels)
         tensor = torch.from_numpy(self.scale_intensities(pixels, low, high)).permute(2, 0, 1).contiguous()
+        size = self.network_size(tensor.shape[-2:])
+        if size == tuple(tensor.shape[-2:]):
+            return tensor
+        # Without antialiasing enlarging is what augmentation's resampling does; shrinking needs it.
+        return F.interpolate(tensor[None], size=size, mode="bilinear", antialias=size[0] < tensor.shape[-2])[
+            0
+        ]
+
+    def network_size(self, size: Sequence[int]) -> tuple[int, int]:
+        """Height and width that the model sees of an image of this height and width."""
         if self.size is not None:
-            size = (self.size["height"], self.size["width"])
-            tensor = F.interpolate(tensor[None], size=size, mode="bilinear", antialias=True)[0]
-        return tensor
+            return self.size["height"], self.size["width"]
+        height, width = (max(1, round(int(extent) * self.magnification)) for extent in size)
+        return height, width
 
     def conform(self, image: np.ndarray) -> np.ndarray:
         """Bring `(H, W)` or `(H, W, C)` to `(H, W, num_channels)`, the values untouched where channels agree."""
@@ -146,10 +160,13 @@ class CellImageProcessor(BaseImageProcessor):
         """Undo what `preprocess` did to the size: crop the padding, or resize back. `(C, h, w)` to `(C, H, W)`."""
         if size is None:
             return maps
-        height, width = int(size[0]), int(size[1])
-        if self.size is not None or height > maps.shape[-2] or width > maps.shape[-1]:
-            return F.interpolate(maps[None], size=(height, width), mode="bilinear")[0]
-        return maps[..., :height, :width]
+        original = (int(size[0]), int(size[1]))
+        height, width = self.network_size(original)
+        maps = maps[..., :height, :width]
+        if tuple(maps.shape[-2:]) == original:
+            return maps
+        shrink = maps.shape[-2] > original[0]
+        return F.interpolate(maps[None], size=original, mode="bilinear", antialias=shrink)[0]
 
 
 class CellSemanticImageProcessor(CellImageProcessor):

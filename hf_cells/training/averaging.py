@@ -44,7 +44,7 @@ class MovingAverage:
         return {**{k: v.contiguous() for k, v in self.shadow.items()}, "_step": torch.tensor(self.step)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore from `state_dict`."""
-        self.step = int(state["_step"])
+        """Restore from `state_dict`, or begin anew from the weights of a model."""
+        self.step = int(state.get("_step", 0))
         for name, value in self.shadow.items():
             value.copy_(state[name])

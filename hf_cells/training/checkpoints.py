@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..errors import CellsError
@@ -30,24 +31,39 @@ def save_checkpoint(
 ) -> Path:
     """Write one checkpoint and drop all but the latest `keep`."""
     target = folder / f"step-{state['step']:08d}"
+    for leftover in folder.glob(".*"):  # of a writer that was killed; there is one writer only
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     try:
         with atomic_folder(target) as temporary:
-            save_file({k: v.contiguous() for k, v in weights.items()}, temporary / "model.safetensors")
+            save_tensors(weights, temporary / "model.safetensors")
             if average is not None:
-                save_file(average, temporary / "average.safetensors")
-            save_file(
+                save_tensors(average, temporary / "average.safetensors")
+            save_tensors(
                 {f"{rank}.{k}": v for rank, states in enumerate(random) for k, v in states.items()},
                 temporary / "random.safetensors",
             )
             torch.save(optimizer, temporary / "optimizer.pt")
             (temporary / "state.json").write_text(json.dumps(state, indent=1))
-    except (OSError, RuntimeError) as error:  # torch and safetensors report a full disk as RuntimeError
+    except (OSError, RuntimeError, CellsError) as error:  # torch reports a full disk as RuntimeError
+        reason = " ".join(str(error.__cause__ or error).split())
         raise CellsError(
-            f"cannot save {target}: {error}; the checkpoint before it is whole: free space, then resume"
+            f"cannot save {target} ({reason}): free space, then resume from the checkpoint before it, which is whole"
         ) from error
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file.
+
+    Raises:
+        OSError: It cannot be written (safetensors has an exception of its own for that).
+    """
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -36,8 +36,8 @@ class Display:
     def __exit__(self, *unused: object) -> None:
         if self.bar:
             self.bar.stop()
-        if self.recipe["training"]["trackers"]:
-            self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # `end_training` would also part the processes
+            tracker.finish()
 
     def say(self, text: str) -> None:
         """Print a line once, whatever the number of processes."""

@@ -22,7 +22,7 @@ from .recipe import save_recipe
 # First the default, as `choose_thresholds` wants it.
 CANDIDATES = {
     "merge_depth": (0.2, 0.1, 0.15, 0.3),
-    "foreground": (0.5, 0.4, 0.45, 0.55, 0.6),
+    "foreground": (0.5, 0.4, 0.45, 0.55, 0.6, 0.65),
     "boundary_weight": (0.5, 0.0, 1.0),
     "min_score": (0.0, 0.6, 0.7, 0.8),
     "min_size": (12.0, 6.0, 20.0),
@@ -34,7 +34,8 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
     setup.accelerator.wait_for_everyone()
     if not setup.accelerator.is_main_process:
         return None
-    model = setup.model.float().to("cpu", memory_format=torch.contiguous_format).eval()
+    model = setup.accelerator.unwrap_model(setup.model, keep_fp32_wrapper=False)
+    model = model.float().to("cpu", memory_format=torch.contiguous_format).eval()
     recipe, run_dir = setup.recipe, setup.run_dir
     if setup.instances and recipe["evaluation"]["tune"] and setup.validation is not None:
         chosen, score = tune_decoding(setup, model)
@@ -95,7 +96,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
     options = recipe["data"]["options"]
     unit = {"random": "image", "modality": "modality and size", "project": "imaging project"}
     return {
-        "dataset": {"name": Path(recipe["data"]["name"]).name, "simulated": _simulated(recipe)},
+        "dataset": {"name": _public_name(recipe), "simulated": _simulated(recipe)},
         "split": {
             "leaks": audit["leaks"],
             "audit": audit["summary"],
@@ -136,10 +137,15 @@ def publish_files(run_dir: Path, recipe: dict[str, Any]) -> None:
     for name in ("results.json", "history.csv"):
         if (run_dir / name).exists():
             shutil.copyfile(run_dir / name, model / name)
-    data = {**recipe["data"], "data_dir": None}
+    data = {**recipe["data"], "data_dir": None, "name": _public_name(recipe)}  # no path of this machine
     save_recipe({**recipe, "output_dir": None, "data": data}, model / "recipe.yaml")
     shutil.copytree(run_dir / "figures", model / "figures", dirs_exist_ok=True)
     write_card(model)
+
+
+def _public_name(recipe: dict[str, Any]) -> str:
+    name = recipe["data"]["name"]
+    return Path(name).name if Path(name).is_dir() else name
 
 
 def _simulated(recipe: dict[str, Any]) -> bool:

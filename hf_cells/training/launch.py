@@ -3,13 +3,17 @@
 import ctypes
 import os
 import signal
+import sys
+import time
 from types import FrameType
-from typing import Any
-
-import torch
-from accelerate import Accelerator, PartialState
+from typing import TYPE_CHECKING, Any
 
 from ..errors import CellsError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and a launcher may be gone by then
+    from accelerate import Accelerator, PartialState
+
+PARENT = os.getppid()
 
 
 def check_launch(processes: int) -> None:
@@ -29,8 +33,20 @@ def check_launch(processes: int) -> None:
         raise CellsError(f"the launcher announced {world} processes, {processes} found each other; {remedy}")
 
 
-def set_threads(threads: int | None, state: PartialState) -> None:
+def print_error(error: CellsError) -> None:
+    """Print an error as one line, once.
+
+    The processes of one launch mostly fail alike; the launcher ends the others while they wait here.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(5)
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def set_threads(threads: int | None, state: "PartialState") -> None:
     """Use all cores when alone on a CPU: `accelerate launch` sets OMP_NUM_THREADS=1 there."""
+    import torch
+
     if threads is None and state.device.type == "cpu" and state.num_processes == 1:
         threads = available_cores()
     if threads:
@@ -60,12 +76,13 @@ def available_cores() -> int:
 class StopSignal:
     """Notices SIGTERM, SIGINT, and the death of the launcher, so that the loop can save and leave.
 
-    SIGTERM to `accelerate launch` ends the launcher alone; its child would train on as an orphan.
+    SIGTERM to `accelerate launch` ends the launcher alone; its child would train on as an orphan. A process without a
+    launcher may lose its parent (a shell that logs out) and goes on.
     """
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.parent = os.getppid()
+        self.launched = bool({"ACCELERATE_DYNAMO_BACKEND", "TORCHELASTIC_RUN_ID"} & os.environ.keys())
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignal":
@@ -82,13 +99,18 @@ class StopSignal:
             raise KeyboardInterrupt
         self.reason = signal.Signals(number).name
 
-    def wanted(self, accelerator: Accelerator, step: int) -> bool:
-        """Say, alike on all processes, whether to stop; several processes agree every fifth step."""
-        if self.reason is None and os.getppid() != self.parent:
+    def noticed(self) -> bool:
+        """Say whether this process has a reason to stop."""
+        if self.reason is None and self.launched and os.getppid() != PARENT:
             self.reason = "the launcher has ended"
-        if accelerator.num_processes == 1:
-            return self.reason is not None
-        if step % 5:
-            return False
-        flag = torch.tensor([float(self.reason is not None)], device=accelerator.device)
-        return bool(accelerator.reduce(flag, "sum").item() > 0)
+        return self.reason is not None
+
+
+def any_process(accelerator: "Accelerator", *flags: bool) -> tuple[bool, ...]:
+    """Say of each flag, alike on all processes, whether any of them has raised it: all go the same way, or all hang."""
+    if accelerator.num_processes == 1:
+        return flags
+    import torch
+
+    raised = torch.tensor(flags, dtype=torch.float32, device=accelerator.device)
+    return tuple(bool(item > 0) for item in accelerator.reduce(raised, "sum"))

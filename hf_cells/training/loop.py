@@ -11,7 +11,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -22,12 +22,19 @@ from ..data.samples import EpochBatches, ImageRows, SegmentationSamples, loader
 from ..errors import CellsError
 from ..files import atomic_write
 from .averaging import MovingAverage
-from .checkpoints import random_state, read_checkpoint, restore_random_state, save_checkpoint
+from .checkpoints import (
+    list_checkpoints,
+    random_state,
+    read_checkpoint,
+    restore_random_state,
+    save_checkpoint,
+    save_tensors,
+)
 from .display import Display
-from .launch import StopSignal
+from .launch import StopSignal, any_process
 from .optimisers import Schedule, make_optimizer
 from .precision import FORMATS
-from .validation import validate
+from .validation import is_better, validate
 
 
 @dataclass
@@ -77,7 +84,7 @@ def train(setup: Setup) -> State:
     optimizer = make_optimizer(model, settings["optimizer"])
     accumulation = settings["gradient_accumulation_steps"]
     schedule = Schedule(
-        optimizer, settings["schedule"], math.ceil(setup.batches.steps / accumulation), settings["epochs"]
+        optimizer, settings["schedule"], setup.batches.steps // accumulation, settings["epochs"]
     )
     average = MovingAverage(model, settings["ema_decay"]) if settings["ema_decay"] else None
     wrapped, optimizer = accelerator.prepare(model, optimizer)
@@ -88,6 +95,7 @@ def train(setup: Setup) -> State:
 
     display = Display(setup.recipe, setup.run_dir, accelerator, setup.batches.steps)
     begun = time.monotonic() - state.seconds
+    iterator: Any = None
     with display, StopSignal() as stop:
         while state.epoch < settings["epochs"] and not state.finished:
             setup.batches.set_position(state.epoch, state.step_in_epoch)
@@ -102,20 +110,24 @@ def train(setup: Setup) -> State:
                 images += len(batch["pixel_values"]) * accelerator.num_processes
                 state.step += 1
                 state.step_in_epoch += 1
-                state.loss_sum += _checked(loss, state, optimizer, setup.run_dir)
+                state.loss_sum += float(loss)
                 display.step(
                     state, optimizer.param_groups[0]["lr"], images / (time.monotonic() - epoch_begun)
                 )
                 state.finished = settings["max_steps"] is not None and state.step >= settings["max_steps"]
-                if accelerator.sync_gradients and stop.wanted(accelerator, state.step):
-                    state.seconds = time.monotonic() - begun
-                    path = _save(setup, model, average, optimizer, schedule, state)
-                    display.say(
-                        f"stopped ({stop.reason or 'another process'}) at step {state.step}; saved {path}"
+                if accelerator.sync_gradients:
+                    broken, stopping = any_process(
+                        accelerator, not math.isfinite(state.loss_sum), stop.noticed()
                     )
-                    raise SystemExit(143)
+                    if broken:
+                        raise _diverged("loss", setup, state, optimizer)
+                    if stopping:
+                        state.seconds = time.monotonic() - begun
+                        _refuse_broken(model, setup, state, optimizer)
+                        _leave(setup, display, stop, _save(setup, model, average, optimizer, schedule, state))
                 if state.finished:
                     break
+            _refuse_broken(model, setup, state, optimizer)
             speed = images / max(time.monotonic() - epoch_begun, 1e-9)
             row = {
                 "epoch": state.epoch + 1,
@@ -131,13 +143,10 @@ def train(setup: Setup) -> State:
                     scores = validate(
                         model, setup.processor, setup.validation, accelerator, instances=setup.instances
                     )
-                    better = state.best_score is None or scores[metric] > state.best_score
-                    if better:
-                        state.best_score, state.best_epoch, state.bad_validations = (
-                            scores[metric],
-                            state.epoch + 1,
-                            0,
-                        )
+                    score = scores.get(metric, math.nan)  # undefined where no image has an object, for some
+                    if is_better(score, state.best_score, metric):
+                        state.best_score, state.best_epoch = score, state.epoch + 1
+                        state.bad_validations = 0
                         _save_best(setup, model)
                     else:
                         state.bad_validations += 1
@@ -151,8 +160,11 @@ def train(setup: Setup) -> State:
             state.seconds = time.monotonic() - begun
             _write_history(setup, state)
             display.epoch(row, metric, state)
-            if state.epoch % settings["checkpoint_every"] == 0 or last or state.finished:
-                _save(setup, model, average, optimizer, schedule, state)
+            (stopping,) = any_process(accelerator, stop.noticed())
+            if state.epoch % settings["checkpoint_every"] == 0 or last or state.finished or stopping:
+                path = _save(setup, model, average, optimizer, schedule, state)
+            if stopping:
+                _leave(setup, display, stop, path)
     del iterator, data  # ends the workers before the evaluation wants the cores
     _load_best(setup, model, average)
     return state
@@ -179,15 +191,27 @@ def _step(
     return loss.detach()
 
 
-def _checked(loss: Tensor, state: State, optimizer: Any, run_dir: Path) -> float:
-    value = float(loss)
-    if not math.isfinite(value):
-        raise CellsError(
-            f"the loss is {value} at step {state.step} (learning rate {optimizer.param_groups[0]['lr']:.2g}): "
-            "lower training.optimizer.lr or set training.precision=fp32; "
-            f"the last good checkpoint is in {run_dir}/checkpoints"
-        )
-    return value
+def _diverged(what: str, setup: Setup, state: State, optimizer: Any) -> CellsError:
+    found = list_checkpoints(setup.run_dir / "checkpoints")
+    last = (
+        f"resume from {found[-1]} with --resume {setup.run_dir}" if found else "no checkpoint was saved yet"
+    )
+    return CellsError(
+        f"the {what} is no longer a number at step {state.step} (learning rate "
+        f"{optimizer.param_groups[0]['lr']:.2g}): lower training.optimizer.lr or set training.precision=fp32; {last}"
+    )
+
+
+def _refuse_broken(model: Any, setup: Setup, state: State, optimizer: Any) -> None:
+    """A last, broken update shows in no loss before it is in a checkpoint."""
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise _diverged("model", setup, state, optimizer)
+
+
+def _leave(setup: Setup, display: Display, stop: StopSignal, path: Path) -> NoReturn:
+    reason = stop.reason or "another process was told to"
+    display.say(f"stopped ({reason}); saved {path}; continue with --resume {setup.run_dir}")
+    raise SystemExit(143)
 
 
 def _mean(accelerator: Accelerator, value: float) -> float:
@@ -196,9 +220,10 @@ def _mean(accelerator: Accelerator, value: float) -> float:
 
 
 def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Schedule, state: State) -> Path:
-    """Write a checkpoint; the main process alone writes, all give their random state."""
+    """Write a checkpoint; the main process alone writes, all give their random state and loss."""
     accelerator = setup.accelerator
     random = gather_object([random_state(accelerator.device)])
+    loss_sums = gather_object([state.loss_sum])
     folder = setup.run_dir / "checkpoints"
     if accelerator.is_main_process:
         scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
@@ -206,6 +231,7 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
         sidecar = {
             "batch_size": settings["batch_size"] * accelerator.num_processes,
             "processes": accelerator.num_processes,
+            "loss_sums": loss_sums,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "image_mean": setup.processor.image_mean,
             "image_std": setup.processor.image_std,
@@ -231,29 +257,35 @@ def _restore(
     setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Schedule
 ) -> tuple[State, dict[str, Tensor]]:
     assert setup.resume_from is not None
-    saved = read_checkpoint(setup.resume_from, setup.accelerator.device)
+    accelerator = setup.accelerator
+    saved = read_checkpoint(setup.resume_from, accelerator.device)
     known = State.__dataclass_fields__.keys()
     state = State(**{k: v for k, v in saved["state"].items() if k in known})
-    if saved["state"]["processes"] != setup.accelerator.num_processes:
+    if saved["state"]["processes"] != accelerator.num_processes:
         raise CellsError(
             f"{setup.resume_from} was saved by {saved['state']['processes']} processes; resume with as many"
         )
-    model.load_state_dict(saved["weights"])
-    if average:
-        average.load_state_dict(saved["average"])
-    optimizer.load_state_dict(saved["optimizer"]["optimizer"])
-    schedule.load_state_dict(saved["optimizer"]["schedule"])
-    if setup.accelerator.scaler and saved["optimizer"]["scaler"]:
-        setup.accelerator.scaler.load_state_dict(saved["optimizer"]["scaler"])
+    state.loss_sum = saved["state"]["loss_sums"][accelerator.process_index]
+    try:
+        model.load_state_dict(saved["weights"])
+        if average:
+            average.load_state_dict(saved["average"] or saved["weights"])
+        optimizer.load_state_dict(saved["optimizer"]["optimizer"])
+        schedule.load_state_dict(saved["optimizer"]["schedule"])
+        if accelerator.scaler and saved["optimizer"]["scaler"]:
+            accelerator.scaler.load_state_dict(saved["optimizer"]["scaler"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CellsError(
+            f"{setup.resume_from} does not fit the recipe ({' '.join(str(error).split())[:200]}); "
+            "resume with the model, optimiser and schedule that it was saved with"
+        ) from error
     return state, saved["random"]
 
 
 def _save_best(setup: Setup, model: Any) -> None:
-    from safetensors.torch import save_file
-
     if setup.accelerator.is_main_process:
         with atomic_write(setup.run_dir / "checkpoints" / "best.safetensors") as temporary:
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+            save_tensors(model.state_dict(), temporary)
     setup.accelerator.wait_for_everyone()
 
 

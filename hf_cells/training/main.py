@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import CellsError
+from .launch import print_error
 
 EXAMPLES = """examples:
   accelerate launch train.py                                    simulate nuclei, train, evaluate: three minutes on a CPU
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CellsError as error:
         if options.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print_error(error)
         raise SystemExit(1) from None
 
 
@@ -95,10 +95,10 @@ def use_data(recipe: dict[str, Any], data_dir: str) -> None:
     if not Path(data_dir).exists():
         raise CellsError(f"{data_dir}: no such file or folder; check --data_dir")
     if looks_like_cell_folder(data_dir):
-        recipe["data"] |= {"name": data_dir, "data_dir": None, "simulate": None}
+        recipe["data"] |= {"name": os.path.abspath(data_dir), "data_dir": None, "simulate": None}
         options = recipe["data"]["options"]
         recipe["data"]["options"] = {
             k: v for k, v in options.items() if k not in ("split_by", "project_table")
         }
     else:
-        recipe["data"]["data_dir"] = data_dir
+        recipe["data"]["data_dir"] = os.path.abspath(data_dir)  # --resume may come from another folder

@@ -31,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> Optimizer:
     ]
     try:
         return OPTIMISERS[name](groups, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise CellsError(f"training.optimizer: {error}") from error
 
 
@@ -47,6 +47,7 @@ class Schedule:
     def __init__(self, optimizer: Optimizer, settings: dict[str, Any], steps_per_epoch: int, epochs: int):
         arguments = dict(settings)
         self.name = arguments.pop("name")
+        self.optimizer, self.lr = optimizer, optimizer.param_groups[0]["lr"]
         total = max(1, steps_per_epoch * epochs)
         makers: dict[str, Any] = {
             "constant": _constant,
@@ -62,7 +63,7 @@ class Schedule:
             )
         try:
             self.scheduler: Any = makers[self.name](optimizer, total, steps_per_epoch, **arguments)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise CellsError(f"training.schedule: {error}") from error
 
     def step(self) -> None:
@@ -77,11 +78,20 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """State for checkpoints."""
-        return self.scheduler.state_dict()
+        return {"name": self.name, "lr": self.lr, "scheduler": self.scheduler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore from a checkpoint."""
-        self.scheduler.load_state_dict(state)
+        """Restore from a checkpoint, after the optimiser. Another learning rate or length in the recipe wins."""
+        if state["name"] != self.name:
+            raise ValueError(f"the schedule is {self.name}, it was {state['name']}")
+        length = ("total_steps", "_schedule_phases")
+        self.scheduler.load_state_dict({k: v for k, v in state["scheduler"].items() if k not in length})
+        if state["lr"] != self.lr:
+            ratio = self.lr / state["lr"]
+            for group in self.optimizer.param_groups:
+                group |= {k: group[k] * ratio for k in ("lr", "initial_lr", "max_lr", "min_lr") if k in group}
+            if self.name != "plateau":
+                self.scheduler.base_lrs = [group["initial_lr"] for group in self.optimizer.param_groups]
 
 
 def _constant(optimizer: Optimizer, total: int, per_epoch: int) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..errors import CellsError
+
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 CASTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -18,10 +20,21 @@ def choose_precision(
 
     `fp16`/`bf16` from the launcher (ACCELERATE_MIXED_PRECISION) win over `auto`; the launcher's `no` counts as unset,
     because `accelerate launch` always sets it. The model and the state of the random generators are left as they were.
+
+    Raises:
+        CellsError: An unknown name, or fp16 on a CPU.
     """
+    for name, value, known in (
+        ("precision", precision, ("auto", "fp32", *CASTS)),
+        ("memory_format", memory_format, ("auto", *FORMATS)),
+    ):
+        if value not in known:
+            raise CellsError(f"training.{name}={value!r} is unknown; choose from: {', '.join(known)}")
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision == "auto" and launched in CASTS:
         precision = launched
+    if precision == "fp16" and device.type == "cpu":
+        raise CellsError("fp16 needs a GPU; on a CPU use training.precision=bf16, fp32 or auto")
     # fp16 needs loss scaling and is slow or absent on CPUs, so it is only taken when asked for.
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
     if precision == "auto" and device.type == "cuda" and not torch.cuda.is_bf16_supported():

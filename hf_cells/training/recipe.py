@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -62,6 +63,15 @@ DEFAULTS: dict[str, Any] = {
     },
 }
 
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes `1e-3` for text; people mean the number."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
 FREE = {"data.options", "data.simulate", "model.config", "processor", "augmentation"}
 FREE |= {"training.optimizer", "training.schedule"}
 
@@ -80,13 +90,13 @@ def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     """
     text = _read(source)
     try:
-        given = yaml.safe_load(text) or {}
+        given = yaml.load(text, _Loader) or {}
         recipe = _merge(DEFAULTS, given, "", str(source))
         for override in overrides:
             key, equals, value = override.partition("=")
             if not equals:
                 raise CellsError(f"override {override!r} is not of the form key.sub=value")
-            nested: Any = yaml.safe_load(value) if value else None
+            nested: Any = yaml.load(value, _Loader) if value else None
             for part in reversed(key.strip().split(".")):
                 nested = {part: nested}
             recipe = _merge(recipe, nested, "", f"override {override!r}")

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import datasets
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
 from ..data.augmentation import Augmentation
 from ..data.loading import load_dataset
@@ -23,6 +24,7 @@ from .launch import check_launch, keep_memory, set_threads
 from .loop import Setup
 from .precision import choose_precision
 from .recipe import save_recipe
+from .validation import metric_names
 
 
 def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
@@ -38,6 +40,10 @@ def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
             raise CellsError(
                 f"cannot make the run folder {path}: {error.strerror}; choose another output_dir"
             ) from error
+        if list_checkpoints(path / "checkpoints"):  # the two runs would delete each other's
+            raise CellsError(
+                f"{path} holds a run already; continue it with --resume {path}, or choose another output_dir"
+            )
     state.wait_for_everyone()
     return path
 
@@ -46,26 +52,32 @@ def load_splits(recipe: dict[str, Any], run_dir: Path, state: PartialState) -> d
     """Load the recipe's dataset; the main process prepares the cache, the others read it.
 
     Raises:
-        CellsError: No training split, or a group on both sides of a split.
+        CellsError: No training split, no truth for this model, or a group on both sides of a split.
     """
     data = recipe["data"]
     with state.main_process_first():
         data_dir = data["data_dir"]
         if data_dir is None and data["simulate"]:
             data_dir = run_dir / "simulated"
-            if not data_dir.exists():
+            if not (data_dir / "simulated.csv").exists():  # written last
                 simulate_dsb2018(data_dir, **{"seed": recipe["seed"], **data["simulate"]})
         splits = load_dataset(data["name"], data["config"], data_dir=data_dir, **data["options"])
     assert isinstance(splits, datasets.DatasetDict)
     if "train" not in splits:
         raise CellsError(f"{data_dir or data['name']} has no training split; it has {', '.join(splits)}")
+    truth = "instance_labels" if recipe["model"]["type"].endswith("instance") else "semantic_mask"
+    if truth not in splits["train"].column_names:
+        raise CellsError(
+            f"{recipe['model']['type']} learns from {truth}, which {data['name']} does not have with "
+            f"data.config={data['config']}; set data.config={'instance' if 'instance' in truth else 'semantic'}"
+        )
     check_groups(splits)
     return splits
 
 
 def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, datasets.DatasetDict]:
     """Build the loop's setup and return the splits beside it."""
-    state = PartialState()
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     check_launch(state.num_processes)
     settings = recipe["training"]
     set_threads(settings["threads"], state)
@@ -76,9 +88,7 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     rows = ImageRows(splits["train"], _simulated(recipe))
     model, processor = build_model(recipe)
     instances = recipe["model"]["type"].endswith("instance")
-    recipe["evaluation"]["metric"] = recipe["evaluation"]["metric"] or (
-        "dsb_score" if instances else "dice_per_image"
-    )
+    recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], instances)
     samples = SegmentationSamples(
         rows,
         processor,
@@ -90,14 +100,21 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     order = EpochOrder(
         len(rows), settings["samples_per_epoch"] or real, _weights(recipe["data"], rows, real), recipe["seed"]
     )
-    batches = EpochBatches(order, settings["batch_size"], state.process_index, state.num_processes)
-    _choose_speed(settings, model, samples, order, state)
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(settings["precision"], settings["precision"]),
-        gradient_accumulation_steps=settings["gradient_accumulation_steps"],
-        log_with=settings["trackers"] or None,
-        project_dir=str(run_dir),
+    accumulation = settings["gradient_accumulation_steps"]
+    batches = EpochBatches(
+        order, settings["batch_size"], state.process_index, state.num_processes, accumulation
     )
+    _choose_speed(settings, model, samples, order, state)
+    try:
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(settings["precision"], settings["precision"]),
+            gradient_accumulation_steps=accumulation,
+            log_with=settings["trackers"] or None,
+            project_dir=str(run_dir),
+        )
+    except ValueError as error:
+        raise CellsError(f"training.trackers or the launcher's settings: {error}") from error
+    torch.manual_seed(recipe["seed"] + state.process_index)  # dropout of its own in every process
     if accelerator.is_main_process:
         save_recipe({**recipe, "output_dir": None}, run_dir / "recipe.yaml")
     setup = Setup(
@@ -114,6 +131,13 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
         resume_from=_latest(resume) if resume else None,
     )
     return setup, splits
+
+
+def _metric(name: str | None, instances: bool) -> str:
+    known = metric_names(instances)
+    if name and name not in known:
+        raise CellsError(f"evaluation.metric={name!r} is unknown; choose from: {', '.join(known)}")
+    return name or ("dsb_score" if instances else "dice_per_image")
 
 
 def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -138,6 +162,8 @@ def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
     if kind not in kinds:
         raise CellsError(f"model.type={kind!r} is unknown; choose from: {', '.join(kinds)}")
     config_class, model_class, processor_class, labels = kinds[kind]
+    _refuse_unknown("processor", recipe["processor"], vars(processor_class()))
+    _refuse_unknown("model.config", settings["config"], {**vars(config_class()), "num_labels": 0})
     try:
         processor = processor_class(**recipe["processor"])
         given = {"id2label": labels, "num_channels": processor.num_channels, **settings["config"]}
@@ -150,6 +176,14 @@ def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
         return model_class(config), processor
     except (ValueError, TypeError, OSError) as error:
         raise CellsError(f"model or processor of the recipe: {' '.join(str(error).split())}") from error
+
+
+def _refuse_unknown(section: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Transformers takes any keyword and says nothing, so that a slip of the pen would train another model."""
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, 3) or sorted(k for k in known if not k.startswith("_"))
+            raise CellsError(f"{section}.{name} is unknown; choose from: {', '.join(close)}")
 
 
 def _simulated(recipe: dict[str, Any]) -> list[dict[str, Any]]:

@@ -5,12 +5,31 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from ..data.samples import training_targets, truth_of
 from ..metrics import aggregate_instances, aggregate_semantic, score_instances, score_semantic
 from ..models.image_reading import read_image
+
+LOWER_IS_BETTER = ("loss", "count_mean_absolute_error")
+
+
+def metric_names(instances: bool) -> list[str]:
+    """Return what `validate` measures."""
+    empty = np.zeros((2, 2), np.int32)
+    if instances:
+        return ["loss", *aggregate_instances([score_instances(empty, empty)])]
+    totals = aggregate_semantic([score_semantic(empty, empty, 2)])
+    return ["loss", *(name for name, value in totals.items() if isinstance(value, (int, float)))]
+
+
+def is_better(score: float, best: float | None, metric: str) -> bool:
+    """Say whether a score beats the best so far; one that is undefined never does."""
+    if np.isnan(score) or best is None:
+        return not np.isnan(score)
+    return score < best if metric in LOWER_IS_BETTER else score > best
 
 
 @torch.no_grad()
@@ -31,6 +50,11 @@ def validate(
         `loss` (mean over images) and every scalar metric of the task, the same on all processes.
     """
     model.eval()
+    if (
+        accelerator.num_processes > 1
+    ):  # without SyncBatchNorm (CPU) every process has running statistics of its own
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)
     mine = range(accelerator.process_index, len(rows), accelerator.num_processes)
     scored = [(index, *_score(model, processor, rows[index], accelerator, instances)) for index in mine]
     model.train()
@@ -47,11 +71,21 @@ def _score(
     truth = truth_of(row)
     pixel_values = processor(read_image(row["image"]))["pixel_values"].to(accelerator.device)
     size = [truth.shape]
-    targets = {k: v[None].to(accelerator.device) for k, v in training_targets(truth, instances).items()}
-    same_size = tuple(pixel_values.shape[-2:]) == truth.shape
+    seen = truth  # what the loss sees: at the size that the processor gives the image
+    if tuple(pixel_values.shape[-2:]) != truth.shape:
+        resized = F.interpolate(torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:])
+        seen = resized[0, 0].numpy().astype(np.int32)
+    seen = torch.nn.functional.interpolate(
+        torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:]
+    )
+    targets = training_targets(
+        seen[0, 0].numpy().astype(np.int32), instances
+    )  # nearest pixels, as the model saw it
     with accelerator.autocast():
-        output = model(pixel_values=pixel_values, **(targets if same_size else {}))
-    loss = float(output.loss) if same_size else float("nan")
+        output = model(
+            pixel_values=pixel_values, **{k: v[None].to(accelerator.device) for k, v in targets.items()}
+        )
+    loss = float(output.loss)
     if instances:
         found = processor.post_process_instance_segmentation(output, target_sizes=size)[0]["segmentation"]
         return loss, score_instances(truth, found.numpy())

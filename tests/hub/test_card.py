@@ -37,8 +37,7 @@ def test_a_card_says_what_was_measured(results: dict[str, Any]) -> None:
     assert "Time: 4,322 s." in text
     assert f"> **{RESEARCH_USE}**" in text
     assert 'hf_cells.pipeline("lab/nuclei")' in text
-    assert "hf-cells predict --model lab/nuclei" in text
-    assert "hf-cells train --recipe dsb2018_instance\n" in text
+    assert "\nhf-cells predict lab/nuclei photo.png\n" in text
     assert text.index("![overlays](figures/overlays.png)") < text.index("## How to load")
     assert text.index("![curves](figures/curves.png)") > text.index("## Results")
     assert "\n\n\n" not in text and "{{" not in text.replace("{{hf-cells contributors}}", "")
@@ -78,8 +77,41 @@ def test_few_results_are_enough() -> None:
     assert "| `accuracy` | 0.500 | – | – |" in card.text
     assert "No leak check was recorded" in card.text
     assert "No threshold was tuned" in card.text and "The probabilities are not calibrated" in card.text
-    assert "hf-cells train --recipe recipe.yaml" in card.text
+    assert "hf_cells.training --recipe recipe.yaml --data_dir DIR\n" in card.text
+    assert "evaluate your-name/your-model --dataset DIR --split test --output results.json\n" in card.text
     assert "None" not in card.text and "Undefined" not in card.text and "Per stratum" not in card.text
+
+
+def commands(text: str) -> list[str]:
+    return text.partition("## Reproduce")[2].partition("```bash\n")[2].partition("\n```")[0].splitlines()
+
+
+def test_the_commands_make_the_numbers_again(results: dict[str, Any]) -> None:
+    results["split"] |= {"options": {"split_by": "modality", "project_table": None}, "limit": None}
+    recipe = {"evaluation": {"test_time_augmentation": True}}
+    assert commands(render(results, recipe=recipe, repo_id="lab/nuclei").text) == [
+        "accelerate launch -m hf_cells.training --recipe dsb2018_instance --data_dir DIR --seed 7",
+        "hf-cells evaluate lab/nuclei --dataset dsb2018 --data_dir DIR --option split_by=modality --split test "
+        "--test_time_augmentation --output results.json",
+    ]
+    # What was measured last says how, whatever the recipe says; a part of a split is said to be one.
+    results |= {"evaluation": {"test_time_augmentation": False}}
+    results["split"] |= {"name": "test[:5]", "limit": 5, "options": {}}
+    assert commands(render(results, recipe=recipe, repo_id="lab/nuclei").text)[1] == (
+        "hf-cells evaluate lab/nuclei --dataset dsb2018 --data_dir DIR --split test --limit 5 --output results.json"
+    )
+
+
+def test_simulated_data_are_simulated_again(results: dict[str, Any]) -> None:
+    results["dataset"]["simulated"] = True
+    results["run"] |= {"recipe": "quickstart", "seed": 0}
+    made = {"n_train": 96, "size": [256, 320], "looks": ["a", "b"]}
+    lines = commands(render(results, recipe={"seed": 3, "data": {"simulate": made}}).text)
+    assert lines[:2] == [
+        "hf-cells simulate dsb2018 --seed 3 --n_train 96 --size 256x320 --looks a,b --output_dir DIR",
+        "accelerate launch -m hf_cells.training --recipe quickstart --seed 0",
+    ]
+    assert "--dataset dsb2018 --data_dir DIR --split test" in lines[2]
 
 
 @pytest.mark.parametrize("leaks", [3, ["a", "b", "c"]])

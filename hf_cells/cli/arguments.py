@@ -1,0 +1,54 @@
+"""What several verbs share: reading `key=value` settings, and refusing early what cannot be written."""
+
+import os
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import CellsError
+
+
+def dataset_options(name: str, settings: Iterable[str]) -> dict[str, Any]:
+    """Read `key=value` options of a dataset: values are YAML, but for options that are text by their type.
+
+    Args:
+        name: Dataset, as in `load_dataset`.
+        settings: Such as "split_seed=1", "test_groups=[a, b]", "groups=^([a-z]+)_".
+
+    Raises:
+        CellsError: A setting is not of the form key=value, or its value is no YAML.
+    """
+    import yaml
+
+    from ..data.folders import CellFolderConfig
+    from ..data.registry import builder_class, dataset_names
+
+    known = builder_class(name).BUILDER_CONFIG_CLASS if name in dataset_names() else CellFolderConfig
+    hints = typing.get_type_hints(known)
+    options = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise CellsError(f"{setting!r} is not of the form key=value, such as split_seed=1")
+        is_text = hints.get(key) in (str, str | None)
+        try:
+            options[key] = value if is_text else yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise CellsError(f"{setting!r}: the value is no YAML; put it into quotes") from error
+    return options
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, before the long work and not after it.
+
+    Raises:
+        CellsError: It cannot be made or written to.
+    """
+    reason = "no permission"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise CellsError(f"cannot write into {folder}: {reason}; choose another place")

@@ -1,0 +1,181 @@
+"""The verb `evaluate`: a split in, results.json and a table of images out."""
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import CellsError
+from ..files import atomic_write
+from .arguments import dataset_options, make_folder
+
+if TYPE_CHECKING:
+    import datasets
+
+    from ..evaluation import Evaluation
+
+# The leak check decodes every image of every split: up to here, seconds to a minute.
+_CHEAP_TO_AUDIT = 3000
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Folder of a model, or its name on the Hub.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Name, see `hf-cells datasets`, or an own folder.")
+    ],
+    config: Annotated[
+        str | None, typer.Option("--config", help="Configuration; by default the model's kind.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data_dir", help="Folder or zip of the raw files of a named dataset.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="train, validation, test or all.")] = "test",
+    output: Annotated[
+        Path, typer.Option("--output", help="JSON to write; <name>_per_image.csv goes beside it.")
+    ] = Path("results.json"),
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", metavar="KEY=VALUE", help="Of the dataset, such as split_seed=1; repeatable."
+        ),
+    ] = None,
+    test_time_augmentation: Annotated[
+        bool, typer.Option("--test_time_augmentation", help="Average over flips and turns: 8 x slower.")
+    ] = False,
+    figures: Annotated[Path | None, typer.Option("--figures", help="Folder for PNG figures.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N images.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Such as cpu or cuda:1.")] = None,
+) -> None:
+    """Measure a model on a split that is checked for leaks.
+
+    Every metric has a 95 % interval. An image that cannot be read stops it: none is left out of a score.
+
+    \b
+    Example:
+      hf-cells evaluate runs/nuclei/model --dataset dsb2018 --data_dir nuclei --split test --output results.json
+    """  # noqa: D301
+    options = dataset_options(dataset, option or [])
+    if output.is_dir():
+        raise CellsError(f"{output} is a folder; name a file in it, such as {output / 'results.json'}")
+    for folder in [output.parent, *([figures] if figures else [])]:
+        make_folder(folder)
+
+    from .. import evaluation as ev
+    from ..data.loading import load_dataset
+    from ..quiet import quiet_libraries
+
+    quiet_libraries()
+    pipe = ev.load_pipeline(model, device, test_time_augmentation=test_time_augmentation)
+    config = config or _default_config(dataset, pipe.model.config.model_type)
+    splits = load_dataset(dataset, config, data_dir=data_dir, **options)
+    images = _choose(splits, split)
+    name = split
+    if limit and limit < len(images):
+        images, name = images.select(range(limit)), f"{split}[:{limit}]"
+    context = {
+        "dataset": _describe(dataset, data_dir),
+        "split": {
+            "options": options,
+            "limit": limit,
+            **(_audit(splits) if split != "all" and len(splits) > 1 else {}),
+        },
+    }
+    measured = ev.evaluate_segmentation(pipe, images, split_name=name, context=context)
+    results = _with_training(measured.results, model)
+    results["evaluation"]["test_time_augmentation"] = test_time_augmentation
+    ev.write_results(output, results)
+    table = _write_rows(measured, output.with_name(f"{output.stem}_per_image.csv"))
+    if figures:
+        _draw(measured, pipe, images, figures)
+    typer.echo(ev.metrics_line(results))
+    typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
+    if results["split"]["leaks"]:
+        typer.echo(f"warning: {results['split']['audit']}: the numbers are too high", err=True)
+
+
+def _default_config(dataset: str, model_type: str) -> str | None:
+    """The configuration that bears the name of the model's kind, where the dataset has it."""
+    from ..data.folders import CellFolder, looks_like_cell_folder
+    from ..data.registry import builder_class, dataset_names
+
+    kind = model_type.rpartition("_")[2]
+    if dataset in dataset_names():
+        known = builder_class(dataset).BUILDER_CONFIGS
+    else:
+        known = CellFolder.BUILDER_CONFIGS if looks_like_cell_folder(dataset) else []
+    return kind if kind in [one.name for one in known] else None
+
+
+def _choose(splits: "datasets.DatasetDict", split: str) -> "datasets.Dataset":
+    from ..data.loading import concatenate
+
+    if split == "all":
+        return concatenate(splits)
+    if split not in splits:
+        raise CellsError(f"no split {split!r} in this data; choose from: {', '.join(splits)}, all")
+    return splits[split]
+
+
+def _describe(dataset: str, data_dir: Path | None) -> dict[str, Any]:
+    """What the results say of the data: a name that is no path, the terms, and whether it is simulated."""
+    from ..data.registry import builder_class, dataset_names
+
+    if dataset not in dataset_names():
+        return {"name": Path(dataset).resolve().name} if Path(dataset).is_dir() else {"name": dataset}
+    builder = builder_class(dataset)
+    terms = {"license": builder.license, "homepage": builder.homepage, "citation": builder.citation}
+    return {"name": dataset, **terms, "simulated": bool(data_dir and (data_dir / "simulated.csv").exists())}
+
+
+def _audit(splits: "datasets.DatasetDict") -> dict[str, Any]:
+    from ..data.audit import leak_report
+    from ..data.splits import shared_groups
+
+    if sum(map(len, splits.values())) <= _CHEAP_TO_AUDIT:
+        report = leak_report(splits)
+        return {"leaks": report["leaks"], "audit": report["summary"]}
+    groups = len(shared_groups(splits))
+    return {
+        "leaks": groups or None,
+        "audit": f"{groups} groups are in more than one split; pixels not compared",
+    }
+
+
+def _with_training(results: dict[str, Any], model: str) -> dict[str, Any]:
+    """Keep what the model's own results say of its training as `run`; this measurement becomes `evaluation`."""
+    from transformers.utils import cached_file
+
+    here = results["run"]
+    try:
+        path = cached_file(model, "results.json", _raise_exceptions_for_missing_entries=False)
+        trained = json.loads(Path(path).read_text("utf-8"))["run"] if path else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        trained = {}  # a broken file, or none within reach, says nothing of the training
+    measured = {name: here[name] for name in ("seconds", "hardware", "versions")}
+    return {**results, "run": {**here, **trained}, "evaluation": measured}
+
+
+def _write_rows(measured: "Evaluation", path: Path) -> Path:
+    metrics = list(measured.rows[0]["metrics"])
+    identity = ["image_id", "group", "modality", "seconds"]
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*identity, *metrics])
+        for row in measured.rows:
+            table.writerow([*(row[name] for name in identity), *(row["metrics"][name] for name in metrics)])
+    return path
+
+
+def _draw(measured: "Evaluation", pipe: Any, images: "datasets.Dataset", folder: Path) -> None:
+    """Image / truth / prediction, scores by modality, precision by IoU threshold."""
+    from .. import evaluation as ev
+
+    ev.plot_segmentation_examples(ev.select_examples(measured, pipe, images), folder / "predictions.png")
+    if len(measured.results.get("strata", {})) > 1:
+        ev.plot_score_by_stratum(measured.results, folder / "by_modality.png")
+    if measured.headline == "dsb_score":
+        ev.plot_threshold_curve(
+            ev.precision_by_threshold(measured.statistics), folder / "precision_by_iou.png"
+        )

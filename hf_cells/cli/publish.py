@@ -1,0 +1,62 @@
+"""Verbs that publish: `card`, `push`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def card(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a model, with its results.json.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: compare the card with results.json.")
+    ] = False,
+    repo_id: Annotated[
+        str | None, typer.Option("--repo_id", help="owner/name for the commands on the card.")
+    ] = None,
+) -> None:
+    """Write or check a model's card.
+
+    Every number on it comes from the results.json beside it.
+
+    \b
+    Example:
+      hf-cells card runs/nuclei/model
+    """  # noqa: D301
+    from ..hub.card import check_card, write_card
+
+    if not check:
+        typer.echo(f"the card is {write_card(model_dir, repo_id)}")
+        return
+    problems = check_card(model_dir)
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"the card of {model_dir} says what results.json says")
+
+
+def push(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a model, with its card.")],
+    repo_id: Annotated[str, typer.Argument(help="owner/name on the Hub; made where missing.")],
+    public: Annotated[bool, typer.Option("--public", help="Make a NEW repository public.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and list it; send nothing.")] = False,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch; main by default.")] = None,
+    endpoint: Annotated[str | None, typer.Option("--endpoint", help="URL of another Hub.")] = None,
+) -> None:
+    """Publish a model on the Hub, private unless told otherwise.
+
+    Sign in with `hf auth login` first. The card must agree with results.json.
+
+    \b
+    Example:
+      hf-cells push runs/nuclei/model my-lab/nuclei --dry-run
+    """  # noqa: D301
+    from ..hub.push import push_model
+    from ..quiet import quiet_libraries
+
+    quiet_libraries()
+    sent = push_model(
+        model_dir, repo_id, private=not public, dry_run=dry_run, revision=revision, endpoint=endpoint
+    )
+    typer.echo(sent if isinstance(sent, str) else "\n".join(sent))

@@ -1,0 +1,63 @@
+"""The commands on a card, in the words of the command line that is installed with it."""
+
+import shlex
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from ..data.registry import dataset_names
+
+
+def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id: str) -> list[str]:
+    """The commands that make the numbers again: simulate where it was simulated, train, evaluate.
+
+    DIR stands for the folder of the raw data, recipe.yaml for that file of the repository.
+
+    Args:
+        results: The content of `results.json`, with the sections `dataset`, `split` and `run`.
+        recipe: The resolved recipe; empty when it is not known.
+        repo_id: `owner/name` on the Hub.
+    """
+    dataset, split, run = results["dataset"], results["split"], results["run"]
+    made = (recipe.get("data") or {}).get("simulate") if dataset.get("simulated") else None
+    commands = []
+    if made:
+        settings = {"seed": recipe.get("seed", 0), **made, "output_dir": "DIR"}
+        commands.append(f"hf-cells simulate {dataset['name']}{_flags(settings)}")
+
+    packaged = (resources.files("hf_cells.recipes") / f"{run.get('recipe')}.yaml").is_file()
+    settings = {
+        "recipe": run["recipe"] if packaged else "recipe.yaml",
+        "data_dir": None if made else "DIR",
+        "seed": run.get("seed"),
+    }
+    commands.append(f"accelerate launch -m hf_cells.training{_flags(settings)}")
+
+    named = dataset["name"] in dataset_names()  # otherwise it is somebody's own folder
+    averaged = {**(recipe.get("evaluation") or {}), **(results.get("evaluation") or {})}
+    options = [f"{name}={value}" for name, value in (split.get("options") or {}).items() if value is not None]
+    settings = {
+        "dataset": dataset["name"] if named else "DIR",
+        "data_dir": "DIR" if named else None,
+        "option": options,
+        "split": (split.get("name") or "test").partition("[")[0],
+        "limit": split.get("limit"),
+        "test_time_augmentation": averaged.get("test_time_augmentation") or None,
+        "output": "results.json",
+    }
+    commands.append(f"hf-cells evaluate {repo_id}{_flags(settings)}")
+    return commands
+
+
+def _flags(settings: Mapping[str, Any]) -> str:
+    """Settings as options of a command line; None is left out, True needs no value."""
+    words = []
+    for name, value in settings.items():
+        if name == "size":
+            value = "mixed" if value is None else "x".join(map(str, value))
+        elif name == "looks" and value:
+            value = ",".join(value)
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                words.append(f" --{name}" + ("" if one is True else f" {shlex.quote(str(one))}"))
+    return "".join(words)

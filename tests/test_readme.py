@@ -1,0 +1,136 @@
+"""Every `hf-cells`, `accelerate` and `python benchmarks/…` command of the README is run, its long ones cut short."""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+SHORT = ["training.max_steps=2", "training.epochs=1", "training.samples_per_epoch=8", "training.batch_size=2"]
+SHORT += [
+    "data.simulated_extra=2",
+    "model.config.hidden_sizes=[8,8]",
+    "evaluation.n_resamples=20",
+    "training.workers=0",
+]
+SHORT += [
+    "augmentation.size=32",
+    "training.precision=fp32",
+    "training.memory_format=contiguous",
+    "evaluation.tune=false",
+]
+SEMANTIC = {"dsb2018_unet", "dsb2018_attention_unet", "dsb2018_unetplusplus"}
+
+
+def commands_of(program: str) -> list[str]:
+    return [command for command in COMMANDS if program in shlex.split(command)]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README's commands name."""
+    from hf_cells.simulate import simulate_dsb2018
+
+    folder = tmp_path_factory.mktemp("readme")
+    simulated = simulate_dsb2018(folder / "data", n_train=12, size=(64, 64))
+    shutil.make_archive(str(folder / "stage1_train"), "zip", simulated, "stage1_train")
+    photo = next((simulated / "stage1_train").glob("*/images/*.png"))
+    shutil.copyfile(photo, folder / "photo.png")
+    for name in ("images", "masks"):
+        (folder / "my_images" / name).mkdir(parents=True)
+    for index, image in enumerate(sorted((simulated / "stage1_train").glob("*/images/*.png"))):
+        shutil.copyfile(image, folder / "my_images" / "images" / f"{index}.png")
+        masks = [np.array(Image.open(p)) for p in sorted((image.parent.parent / "masks").glob("*.png"))]
+        labels = np.zeros(np.array(Image.open(image)).shape[:2], np.uint16)
+        for number, mask in enumerate(masks, 1):
+            labels[mask > 0] = number
+        Image.fromarray(labels).save(folder / "my_images" / "masks" / f"{index}.png")
+    for name in ("model_cards", "hf_cells", "train.py", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
+    return folder
+
+
+@pytest.fixture
+def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+def call(function: Callable[..., object], *arguments: object) -> int:
+    """Run a command's entry point; return its exit code."""
+    try:
+        function(*arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("command", commands_of("hf-cells"))
+def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hf_cells.cli import main
+
+    words = shlex.split(command)
+    assert words[0] == "hf-cells"
+    monkeypatch.setattr(sys, "argv", words)
+    assert call(main) == 0, command
+
+
+def training_arguments(command: str) -> list[str]:
+    """Cut the launcher off; its own options must be ones that `accelerate launch` knows."""
+    from accelerate.commands.launch import launch_command_parser
+
+    words = [word for word in shlex.split(command) if "=" not in word or not word.isupper()]
+    words = words[words.index("launch") + 1 :]
+    parsed = launch_command_parser().parse_args(words)
+    if parsed.config_file:
+        from accelerate.commands.config.config_args import load_config_from_file
+
+        assert load_config_from_file(parsed.config_file).num_processes >= 1
+    assert parsed.training_script == ("hf_cells.training" if parsed.module else "train.py"), command
+    return parsed.training_script_args
+
+
+@pytest.mark.parametrize("command", commands_of("accelerate"))
+def test_training_command(command: str, in_workplace: Path, tmp_path: Path) -> None:
+    """The launcher's options are parsed by accelerate itself, the script runs here with the numbers made small."""
+    from hf_cells.training import main
+    from hf_cells.training.checkpoints import list_checkpoints
+
+    arguments = training_arguments(command.rpartition("&&")[2])
+    if "--list" in arguments:
+        assert call(main, arguments) == 0
+        return
+    if "--resume" in arguments:  # of a run that another command of the README would have left
+        run = in_workplace / arguments[arguments.index("--resume") + 1]
+        assert call(main, ["--data_dir", "stage1_train.zip", "--output_dir", str(run), *SHORT]) == 0
+        assert call(main, [*arguments, "training.max_steps=3", "training.epochs=2"]) == 0
+        assert list_checkpoints(run / "checkpoints")[-1].name == "step-00000003"
+        return
+    recipe = arguments[arguments.index("--recipe") + 1] if "--recipe" in arguments else "quickstart"
+    short = [s for s in SHORT if not (recipe in SEMANTIC and "tune" in s)]
+    if recipe == "quickstart":
+        short += ["data.simulate.n_train=12", "data.simulate.size=[64,64]"]
+    assert call(main, [*arguments, *short, "--output_dir", str(tmp_path / "run")]) == 0, command
+    assert (tmp_path / "run" / "model" / "README.md").exists()
+
+
+def test_every_command_is_covered() -> None:
+    """A command of a kind that no test here runs has to be added to one."""
+    known = {"hf-cells", "accelerate"}
+    others = [c for c in COMMANDS if not known & set(shlex.split(c))]
+    for command in others:
+        words = shlex.split(command)
+        if words[:2] == ["python", words[1]] and words[1].startswith("benchmarks/"):
+            compile((ROOT / words[1]).read_text(), words[1], "exec")
+        else:
+            assert words[:2] == ["pip", "install"] or "torchrun" in words, command
+    assert os.environ.get("MPLBACKEND") == "Agg"
