@@ -27,13 +27,9 @@ def quiet_libraries() -> None:
             logging.getLogger(library).setLevel(logging.ERROR)
     logging.getLogger("transformers.pipelines.base").addFilter(_worth_reading)
 
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # "cannot, the environment variable has priority": so be it
-        if "transformers" in sys.modules:
-            import_module(
-                "transformers.utils.logging"
-            ).disable_progress_bar()  # and those of downloads with them
+    with warnings.catch_warnings(action="ignore"):  # of a switch that the environment overrules
+        if "transformers" in sys.modules:  # takes the bars of downloads with its own
+            import_module("transformers.utils.logging").disable_progress_bar()
         for library, variable in _BARS.items():
             if not sys.stderr.isatty():
                 os.environ.setdefault(variable, "1")

@@ -2,7 +2,10 @@
 
 import glob
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,6 @@ from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CellsError
-from ..files import atomic_write
 from .card import UNNAMED, check_card, read_json
 from .card_problems import local_links
 
@@ -50,7 +52,8 @@ def push_model(
     """Upload a model folder (weights, configuration, processor, code, card, results, figures) to the Hub.
 
     Safe to repeat: what the Hub has already is not sent again, and an unchanged folder makes no new commit.
-    The card is sent as it is; only one that was made without a `repo_id` is given it first, in place.
+    The folder itself is left as it is. What is sent is a copy in which a card made without a `repo_id` is given it,
+    and the modules that `config.json` names are added where the folder does without them.
 
     Args:
         folder: The run's `model/` folder.
@@ -69,13 +72,25 @@ def push_model(
         CellsError: When the folder is no model repository, holds pickled weights, or has a card that does not
             pass `check_card`; when the Hub refuses or is out of reach.
     """
-    folder = Path(folder)
-    files = files_to_send(folder)
-    if problem := next(_problems(folder, files), None):
-        raise CellsError(problem)
-    if dry_run:
-        return files
-    _name_repository(folder / "README.md", repo_id)
+    with _staged(Path(folder), repo_id) as staged:
+        files = files_to_send(staged)
+        if problem := next(_problems(staged, files), None):
+            raise CellsError(problem)
+        if dry_run:
+            return files
+        return _upload(staged, repo_id, files, private, endpoint, token, revision, commit_message)
+
+
+def _upload(
+    folder: Path,
+    repo_id: str,
+    files: list[str],
+    private: bool,
+    endpoint: str | None,
+    token: str | None,
+    revision: str | None,
+    commit_message: str | None,
+) -> str:
     api = HfApi(endpoint=endpoint, token=token)
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -148,8 +163,36 @@ def _code_files(config: dict[str, Any]) -> set[str]:
     return {f"{name.partition('.')[0]}.py" for name in flat if name and "--" not in name}
 
 
-def _name_repository(readme: Path, repo_id: str) -> None:
-    text = readme.read_text("utf-8")
-    if UNNAMED in text:
-        with atomic_write(readme) as temporary:
-            temporary.write_text(text.replace(UNNAMED, repo_id), "utf-8")
+@contextmanager
+def _staged(folder: Path, repo_id: str) -> Iterator[Path]:
+    """Copy what would be sent, and the pickles that forbid sending; complete the code, name the repository."""
+    if not folder.is_dir():
+        raise CellsError(f"{folder} is no folder; give a run's model/ folder")
+    with tempfile.TemporaryDirectory() as name:
+        staged = Path(name) / folder.name
+        try:
+            yield _stage(folder, staged, repo_id)
+        except CellsError as error:  # people know the folder that they gave, not its copy
+            raise CellsError(str(error).replace(str(staged), str(folder))) from error
+
+
+def _stage(folder: Path, staged: Path, repo_id: str) -> Path:
+    shutil.copytree(folder, staged, ignore=shutil.ignore_patterns("checkpoint*", ".git"))
+    if (staged / "config.json").is_file():
+        config = read_json(staged / "config.json", "save the model again")
+        if any(not (staged / module).exists() for module in _code_files(config)):
+            _complete_code(config, staged)
+    readme = staged / "README.md"
+    if readme.is_file():
+        readme.write_text(readme.read_text("utf-8").replace(UNNAMED, repo_id), "utf-8")
+    return staged
+
+
+def _complete_code(config: dict[str, Any], folder: Path) -> None:
+    from ..models.loading import CLASSES
+    from ..models.saving import write_code
+
+    if (
+        config.get("model_type") in CLASSES
+    ):  # code of others stays theirs: what is missing is named as a problem
+        write_code(config["model_type"], folder)

@@ -13,7 +13,7 @@ from .modeling_cell_unet import CellUNetForInstanceSegmentation, CellUNetForSema
 from .pipeline_cell_segmentation import CellSegmentationPipeline
 
 TASK = "cell-segmentation"
-_CLASSES: dict[str, tuple[Any, Any]] = {
+CLASSES: dict[str, tuple[Any, Any]] = {
     CellUNetSemanticConfig.model_type: (CellUNetForSemanticSegmentation, CellSemanticImageProcessor),
     CellUNetInstanceConfig.model_type: (CellUNetForInstanceSegmentation, CellInstanceImageProcessor),
 }
@@ -49,9 +49,9 @@ def pipeline(
         )
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
-        if config.model_type not in _CLASSES:
-            raise ValueError(f"its model_type {config.model_type!r} is none of {', '.join(_CLASSES)}")
-        model_class, processor_class = _CLASSES[config.model_type]
+        if config.model_type not in CLASSES:
+            raise ValueError(f"its model_type {config.model_type!r} is none of {', '.join(CLASSES)}")
+        model_class, processor_class = CLASSES[config.model_type]
         network = model_class.from_pretrained(source, config=config, dtype=torch.float32, **hub)
         processor = processor_class.from_pretrained(source, **hub)
     except (OSError, ValueError) as error:

@@ -6,7 +6,9 @@ from typing import Any
 
 from transformers.dynamic_module_utils import custom_object_save
 
+from ..errors import CellsError
 from ..files import atomic_folder
+from .loading import CLASSES
 from .pipeline_cell_segmentation import CellSegmentationPipeline
 
 _WEIGHTS = "*.safetensors*"
@@ -52,9 +54,22 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
     return folder
 
 
+def write_code(model_type: str, folder: str | Path) -> None:
+    """Write the modules that run a model of this type without the package, as `save_model_repository` does.
+
+    Raises:
+        CellsError: When the type is none of this package.
+    """
+    if model_type not in CLASSES:
+        raise CellsError(f"model_type {model_type!r} is none of this package; known: {', '.join(CLASSES)}")
+    model_class, processor_class = CLASSES[model_type]
+    for cls in (model_class.config_class, model_class, processor_class, CellSegmentationPipeline):
+        custom_object_save(cls, folder)
+
+
 def _reference(cls: type) -> str:
     """`module.Class`, as `auto_map` wants it."""
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
 
 
-__all__ = ["save_model_repository"]
+__all__ = ["save_model_repository", "write_code"]

@@ -71,8 +71,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob("step-*/state.json"))
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read what `save_checkpoint` wrote, to the CPU; `load_state_dict` copies it to where it belongs.
 
     Raises:
         CellsError: When a file is missing or damaged; names it.
@@ -80,8 +80,8 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         average = path / "average.safetensors"
         return {
-            "weights": load_file(path / "model.safetensors", device=str(device)),
-            "average": load_file(average, device=str(device)) if average.exists() else None,
+            "weights": load_file(path / "model.safetensors"),
+            "average": load_file(average) if average.exists() else None,
             "optimizer": torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
             "random": load_file(path / "random.safetensors"),
             "state": json.loads((path / "state.json").read_text()),

@@ -258,7 +258,7 @@ def _restore(
 ) -> tuple[State, dict[str, Tensor]]:
     assert setup.resume_from is not None
     accelerator = setup.accelerator
-    saved = read_checkpoint(setup.resume_from, accelerator.device)
+    saved = read_checkpoint(setup.resume_from)
     known = State.__dataclass_fields__.keys()
     state = State(**{k: v for k, v in saved["state"].items() if k in known})
     if saved["state"]["processes"] != accelerator.num_processes:
@@ -294,7 +294,7 @@ def _load_best(setup: Setup, model: Any, average: MovingAverage | None) -> None:
 
     best = setup.run_dir / "checkpoints" / "best.safetensors"
     if best.exists():
-        model.load_state_dict(load_file(best, device=str(setup.accelerator.device)))
+        model.load_state_dict(load_file(best))
     elif average:
         model.load_state_dict(average.shadow)
 

@@ -72,13 +72,15 @@ def run(options: argparse.Namespace) -> None:
         recipe["output_dir"] = options.output_dir
     if options.seed is not None:
         recipe["seed"] = options.seed
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard's import is chatty
 
     from ..evaluation import metrics_line
+    from ..quiet import quiet_libraries
     from .finish import finish
     from .loop import train
     from .setup import prepare
 
+    quiet_libraries()
     setup, splits = prepare(recipe, resume)
     state = train(setup)
     results = finish(setup, splits, state)

@@ -200,3 +200,26 @@ def test_errors_say_what_to_do(tmp_path):
     Image.fromarray(_random((30, 30))).save(tmp_path / "large.png")
     with pytest.raises(ValueError, match=r"large\.png.*limit of 100 pixels"):
         CellImageProcessor(max_pixels=100)(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (33, 17), (1, 1)])
+def test_magnification_enlarges_the_input_and_brings_the_maps_back(shape: tuple[int, int]) -> None:
+    processor = CellSemanticImageProcessor(magnification=1.5)
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+    pixel_values = processor(image)["pixel_values"]
+    assert tuple(pixel_values.shape[-2:]) == processor.network_size(shape)
+    assert processor.network_size((40, 60)) == (60, 90)
+    maps = torch.stack([pixel_values[0, 0], 1 - pixel_values[0, 0]])[None]
+    label_map = processor.post_process_semantic_segmentation({"logits": maps}, target_sizes=[shape])[0]
+    assert tuple(label_map.shape) == shape
+
+
+def test_magnified_maps_of_a_padded_batch_lose_their_padding_first() -> None:
+    processor = CellSemanticImageProcessor(magnification=2.0)
+    small, large = np.zeros((10, 10), np.uint8), np.zeros((30, 20), np.uint8)
+    logits = torch.zeros(2, 2, *processor([small, large])["pixel_values"].shape[-2:])
+    logits[0, 1, :20, :20] = 1.0  # exactly what the small image fills
+    first, second = processor.post_process_semantic_segmentation(
+        {"logits": logits}, target_sizes=[(10, 10), (30, 20)]
+    )
+    assert bool((first == 1).all()) and tuple(second.shape) == (30, 20)
