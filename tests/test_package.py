@@ -11,13 +11,10 @@ from transformers import AutoConfig
 import hf_cells
 
 LIGHT = """
-import sys, time
-start = time.perf_counter()
+import sys
 import hf_cells
-seconds = time.perf_counter() - start
 heavy = {"torch", "transformers", "datasets", "numpy", "scipy", "PIL", "accelerate", "matplotlib"} & set(sys.modules)
 assert not heavy, f"import hf_cells imports {sorted(heavy)}"
-assert seconds < 0.3, f"import hf_cells takes {seconds:.2f} s"
 assert set(hf_cells.__all__) <= set(dir(hf_cells))
 hf_cells.CellsError
 assert "torch" not in sys.modules

@@ -126,7 +126,12 @@ def _describe(dataset: str, data_dir: Path | None) -> dict[str, Any]:
         return {"name": Path(dataset).resolve().name} if Path(dataset).is_dir() else {"name": dataset}
     builder = builder_class(dataset)
     terms = {"license": builder.license, "homepage": builder.homepage, "citation": builder.citation}
-    return {"name": dataset, **terms, "simulated": bool(data_dir and (data_dir / "simulated.csv").exists())}
+    places = [data_dir, data_dir.parent] if data_dir else []  # the folder itself, or one of its stages
+    return {
+        "name": dataset,
+        **terms,
+        "simulated": any((place / "simulated.csv").exists() for place in places),
+    }
 
 
 def _audit(splits: "datasets.DatasetDict") -> dict[str, Any]:
