@@ -38,10 +38,15 @@ def test_wheel_is_whole_and_works_from_any_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
-    expected = {"hf_cells/py.typed", "hf_cells/dataset_scripts/dsb2018.py", "hf_cells/dataset_scripts/_reading.py"}
+    expected = {
+        "hf_cells/py.typed",
+        "hf_cells/dataset_scripts/dsb2018.py",
+        "hf_cells/dataset_scripts/_reading.py",
+    }
     expected |= {f"hf_cells/recipes/{path.name}" for path in (ROOT / "hf_cells/recipes").glob("*.yaml")}
     expected |= {
-        f"hf_cells/recipes/accelerate/{path.name}" for path in (ROOT / "hf_cells/recipes/accelerate").glob("*.yaml")
+        f"hf_cells/recipes/accelerate/{path.name}"
+        for path in (ROOT / "hf_cells/recipes/accelerate").glob("*.yaml")
     }
     expected |= {path.relative_to(ROOT).as_posix() for path in (ROOT / "hf_cells").rglob("*.py")}
     assert expected <= names, expected - names
@@ -53,7 +58,12 @@ def test_wheel_is_whole_and_works_from_any_folder(tmp_path: Path) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         environment |= {"PYTHONPATH": path} if path else {}
         done = subprocess.run(
-            [sys.executable, "-c", CHECK], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", CHECK],
+            cwd=elsewhere,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip().startswith(path or "/")

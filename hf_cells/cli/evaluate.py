@@ -71,9 +71,8 @@ def evaluate(
     config = config or _default_config(dataset, pipe.model.config.model_type)
     splits = load_dataset(dataset, config, data_dir=data_dir, **options)
     images = _choose(splits, split)
-    name = split
-    if limit and limit < len(images):
-        images, name = images.select(range(limit)), f"{split}[:{limit}]"
+    limit = limit if limit and limit < len(images) else None
+    images, name = (images.select(range(limit)), f"{split}[:{limit}]") if limit else (images, split)
     context = {
         "dataset": _describe(dataset, data_dir),
         "split": {
@@ -88,7 +87,7 @@ def evaluate(
     ev.write_results(output, results)
     table = _write_rows(measured, output.with_name(f"{output.stem}_per_image.csv"))
     if figures:
-        _draw(measured, pipe, images, figures)
+        ev.draw_figures(measured, pipe, images, figures)
     typer.echo(ev.metrics_line(results))
     typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
     if results["split"]["leaks"]:
@@ -159,7 +158,9 @@ def _with_training(results: dict[str, Any], model: str) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         trained = {}  # a broken file, or none within reach, says nothing of the training
     measured = {name: here[name] for name in ("seconds", "hardware", "versions")}
-    return {**results, "run": {**here, **trained}, "evaluation": measured}
+    # The time of this measurement is not the cost of a training that is not known.
+    run = {**here, "seconds": None, "hardware": None, **trained}
+    return {**results, "run": run, "evaluation": measured}
 
 
 def _write_rows(measured: "Evaluation", path: Path) -> Path:
@@ -171,16 +172,3 @@ def _write_rows(measured: "Evaluation", path: Path) -> Path:
         for row in measured.rows:
             table.writerow([*(row[name] for name in identity), *(row["metrics"][name] for name in metrics)])
     return path
-
-
-def _draw(measured: "Evaluation", pipe: Any, images: "datasets.Dataset", folder: Path) -> None:
-    """Image / truth / prediction, scores by modality, precision by IoU threshold."""
-    from .. import evaluation as ev
-
-    ev.plot_segmentation_examples(ev.select_examples(measured, pipe, images), folder / "predictions.png")
-    if len(measured.results.get("strata", {})) > 1:
-        ev.plot_score_by_stratum(measured.results, folder / "by_modality.png")
-    if measured.headline == "dsb_score":
-        ev.plot_threshold_curve(
-            ev.precision_by_threshold(measured.statistics), folder / "precision_by_iou.png"
-        )

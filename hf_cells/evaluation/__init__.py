@@ -4,6 +4,7 @@ from ..models.loading import pipeline as load_pipeline
 from .examples import select_examples
 from .figures import plot_curves, plot_score_by_stratum, plot_threshold_curve
 from .gallery import plot_segmentation_examples
+from .report import draw_figures
 from .results import metrics_line, read_results, write_results
 from .scoring import precision_by_threshold
 from .segmentation import Evaluation, evaluate_segmentation
@@ -12,6 +13,7 @@ from .tuning import choose_thresholds
 __all__ = [
     "Evaluation",
     "choose_thresholds",
+    "draw_figures",
     "evaluate_segmentation",
     "load_pipeline",
     "metrics_line",

@@ -59,7 +59,9 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
         context=run_context(setup, splits, state),
     )
     ev.write_results(run_dir / "results.json", measured.results)
-    draw_figures(measured, pipe, splits[split], run_dir)
+    ev.draw_figures(measured, pipe, splits[split], run_dir / "figures")
+    if (run_dir / "history.csv").exists():
+        ev.plot_curves(run_dir / "history.csv", run_dir / "figures" / "curves.png")
     publish_files(run_dir, recipe)
     return measured.results
 
@@ -115,20 +117,6 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
             "processes": setup.accelerator.num_processes,
         },
     }
-
-
-def draw_figures(measured: Any, pipe: Any, dataset: Any, run_dir: Path) -> None:
-    """Curves, image / truth / prediction, scores by modality, precision by IoU threshold."""
-    figures = run_dir / "figures"
-    figures.mkdir(exist_ok=True)
-    if (run_dir / "history.csv").exists():
-        ev.plot_curves(run_dir / "history.csv", figures / "curves.png")
-    ev.plot_segmentation_examples(ev.select_examples(measured, pipe, dataset), figures / "predictions.png")
-    if len(measured.results.get("strata", {})) > 1:
-        ev.plot_score_by_stratum(measured.results, figures / "by_modality.png")
-    thresholds = ev.precision_by_threshold(measured.statistics) if measured.headline == "dsb_score" else []
-    if thresholds:
-        ev.plot_threshold_curve(thresholds, figures / "precision_by_iou.png")
 
 
 def publish_files(run_dir: Path, recipe: dict[str, Any]) -> None:

@@ -75,12 +75,7 @@ def _score(
     if tuple(pixel_values.shape[-2:]) != truth.shape:
         resized = F.interpolate(torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:])
         seen = resized[0, 0].numpy().astype(np.int32)
-    seen = torch.nn.functional.interpolate(
-        torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:]
-    )
-    targets = training_targets(
-        seen[0, 0].numpy().astype(np.int32), instances
-    )  # nearest pixels, as the model saw it
+    targets = training_targets(seen, instances)
     with accelerator.autocast():
         output = model(
             pixel_values=pixel_values, **{k: v[None].to(accelerator.device) for k, v in targets.items()}

@@ -106,7 +106,9 @@ def test_a_real_colour_image_keeps_its_channels_with_and_without_mean():
     colour = np.stack([image, image // 2, 255 - image], -1)
     for mean in (None, [0.5, 0.5, 0.5]):
         processor = CellInstanceImageProcessor(num_channels=3, image_mean=mean, image_std=mean)
-        cut, _ = Augmentation(size=32, **{**NOTHING, "rotation": 90.0})(Window(processor, colour), labels, draw())
+        cut, _ = Augmentation(size=32, **{**NOTHING, "rotation": 90.0})(
+            Window(processor, colour), labels, draw()
+        )
         assert cut.shape == (3, 32, 32)
         assert not torch.equal(cut[0], cut[2])
 
@@ -212,7 +214,9 @@ def test_blur_keeps_the_mean_and_spreads_by_sigma():
 def test_settings_of_a_recipe():
     settings = Augmentation.from_dict({"size": 64, "scale": [0.5, 2]})
     assert settings == Augmentation(size=64, scale=(0.5, 2))
-    with pytest.raises(CellsError, match=r"augmentation\.rotate is unknown; choose from: size, scale, rotation"):
+    with pytest.raises(
+        CellsError, match=r"augmentation\.rotate is unknown; choose from: size, scale, rotation"
+    ):
         Augmentation.from_dict({"rotate": 90})
     for wrong in (1.0, [0, 1], [2.0, 1.0], [1.0]):
         with pytest.raises(CellsError, match=r"augmentation\.scale is"):

@@ -222,7 +222,15 @@ def test_mean_and_deviation_come_last(position):
 def test_training_and_prediction_scale_alike():
     """One preprocessing: an unchanged sample is what the processor gives the pipeline."""
     off = {"scale": (1.0, 1.0), "rotation": 0.0, "aspect": 0.0, "flip": False, "gamma": 0.0, "contrast": 0.0}
-    off |= {"brightness": 0.0, "noise": 0.0, "blur": 0.0, "invert": 0.0, "colour": 0.0, "grey": 0.0, "size": 40}
+    off |= {
+        "brightness": 0.0,
+        "noise": 0.0,
+        "blur": 0.0,
+        "invert": 0.0,
+        "colour": 0.0,
+        "grey": 0.0,
+        "size": 40,
+    }
     row = {"image": np.random.default_rng(0).integers(0, 4000, (40, 40, 3)).astype(np.uint16)}
     row["instance_labels"] = np.zeros((40, 40), np.int32)
     for processor in (
@@ -255,7 +263,8 @@ def test_a_file_beside_the_table_is_read_by_its_path(tmp_path):
     path = tmp_path / "image.png"
     Image.fromarray(np.full((5, 6), 40_000, np.uint16)).save(path)
     stored = datasets.Dataset.from_list(
-        [{"image": {"bytes": None, "path": str(path)}}], features=datasets.Features({"image": datasets.Image()})
+        [{"image": {"bytes": None, "path": str(path)}}],
+        features=datasets.Features({"image": datasets.Image()}),
     )
     assert (read_image(ImageRows(stored)[0]["image"]) == 40_000).all()
 

@@ -41,7 +41,10 @@ def test_the_uninterrupted_run_is_a_real_one(whole):
     assert len({row["learning_rate"] for row in rows}) == 3
     state = json.loads((list_checkpoints(whole / "checkpoints")[-1] / "state.json").read_text())
     assert state["epoch"] == 3 and state["batch_size"] == 2 and state["processes"] == 1
-    assert [path.name for path in list_checkpoints(whole / "checkpoints")] == ["step-00000012", "step-00000018"]
+    assert [path.name for path in list_checkpoints(whole / "checkpoints")] == [
+        "step-00000012",
+        "step-00000018",
+    ]
 
 
 def test_stopped_twice_in_mid_epoch_by_its_own_signal(whole, recipe, cache, tmp_path):

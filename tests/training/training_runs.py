@@ -88,6 +88,9 @@ def _main(
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.environ.update(environment)
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # for data workers, as in a process that was not forked itself
     function(*arguments)
 
 
@@ -99,7 +102,14 @@ def pair(folder: Path, name: str, function: Callable[..., Any], *arguments: Any)
     together = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     together |= {"ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
     return [
-        Run(folder / f"{name}-{rank}.log", function, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **together)
+        Run(
+            folder / f"{name}-{rank}.log",
+            function,
+            *arguments,
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            **together,
+        )
         for rank in range(2)
     ]
 

@@ -1,0 +1,27 @@
+"""The figures of an evaluation, for a run, a card, or the command line."""
+
+from pathlib import Path
+from typing import Any
+
+from .examples import select_examples
+from .figures import plot_score_by_stratum, plot_threshold_curve
+from .gallery import plot_segmentation_examples
+from .scoring import precision_by_threshold
+from .segmentation import Evaluation
+
+
+def draw_figures(measured: Evaluation, pipe: Any, dataset: Any, folder: Path) -> None:
+    """Draw image / truth / prediction, scores by modality, and for instances the precision by IoU threshold.
+
+    Args:
+        measured: The evaluation.
+        pipe: The pipeline that was measured; a few images are predicted again.
+        dataset: The split that was measured.
+        folder: Where the PNGs go; made when it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_segmentation_examples(select_examples(measured, pipe, dataset), folder / "predictions.png")
+    if len(measured.results.get("strata", {})) > 1:
+        plot_score_by_stratum(measured.results, folder / "by_modality.png")
+    if measured.headline == "dsb_score":
+        plot_threshold_curve(precision_by_threshold(measured.statistics), folder / "precision_by_iou.png")
