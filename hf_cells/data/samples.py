@@ -6,6 +6,7 @@ So a restart at step k continues exactly where it stopped, and no sample is seen
 
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +172,17 @@ def loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # so that iterating never draws from the model's random state
     )
+
+
+@contextmanager
+def workers_ended(data: DataLoader[dict[str, Tensor]]) -> Iterator[None]:
+    """End the workers with the block, however it ends: the evaluation wants their cores, an exit would wait for them."""
+    try:
+        yield
+    finally:
+        iterator: Any = data._iterator  # there when the workers are persistent
+        if iterator is not None:
+            iterator._shutdown_workers()
 
 
 def _survive_group_signal(worker: int) -> None:

@@ -22,10 +22,10 @@ from .recipe import save_recipe
 # First the default, as `choose_thresholds` wants it.
 CANDIDATES = {
     "merge_depth": (0.2, 0.1, 0.15, 0.3),
-    "foreground": (0.5, 0.4, 0.45, 0.55, 0.6, 0.65),
+    "foreground": (0.5, 0.4, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
     "boundary_weight": (0.5, 0.0, 1.0),
-    "min_score": (0.0, 0.6, 0.7, 0.8),
-    "min_size": (12.0, 6.0, 20.0),
+    "min_score": (0.0, 0.6, 0.7, 0.8, 0.85, 0.9),
+    "min_size": (12.0, 6.0, 20.0, 30.0),
 }
 
 

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from ..data.samples import EpochBatches, ImageRows, SegmentationSamples, loader
+from ..data.samples import EpochBatches, ImageRows, SegmentationSamples, loader, workers_ended
 from ..errors import CellsError
 from ..files import atomic_write
 from .averaging import MovingAverage
@@ -95,8 +95,7 @@ def train(setup: Setup) -> State:
 
     display = Display(setup.recipe, setup.run_dir, accelerator, setup.batches.steps)
     begun = time.monotonic() - state.seconds
-    iterator: Any = None
-    with display, StopSignal() as stop:
+    with display, StopSignal() as stop, workers_ended(data):
         while state.epoch < settings["epochs"] and not state.finished:
             setup.batches.set_position(state.epoch, state.step_in_epoch)
             iterator = iter(data)
@@ -165,7 +164,6 @@ def train(setup: Setup) -> State:
                 path = _save(setup, model, average, optimizer, schedule, state)
             if stopping:
                 _leave(setup, display, stop, path)
-    del iterator, data  # ends the workers before the evaluation wants the cores
     _load_best(setup, model, average)
     return state
 
@@ -241,6 +239,7 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
             weights=model.state_dict(),
             average=average.state_dict() if average else None,
             optimizer={
+                "name": settings["optimizer"]["name"],
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "scaler": scaler,
@@ -267,6 +266,9 @@ def _restore(
         )
     state.loss_sum = saved["state"]["loss_sums"][accelerator.process_index]
     try:
+        name = setup.recipe["training"]["optimizer"]["name"]
+        if saved["optimizer"]["name"] != name:  # torch would take the numbers of another kind
+            raise ValueError(f"the optimiser is {name}, it was {saved['optimizer']['name']}")
         model.load_state_dict(saved["weights"])
         if average:
             average.load_state_dict(saved["average"] or saved["weights"])

@@ -85,9 +85,12 @@ def run(options: argparse.Namespace) -> None:
     state = train(setup)
     results = finish(setup, splits, state)
     if results:
+        print(metrics_line(results))
+    if setup.accelerator.is_main_process:
         print(
-            f"{metrics_line(results)}\neverything is in {setup.run_dir} (model and card: {setup.run_dir}/model)"
+            f"everything is in {setup.run_dir} (model{' and card' if results else ''}: {setup.run_dir}/model)"
         )
+    setup.accelerator.state.destroy_process_group()
 
 
 def use_data(recipe: dict[str, Any], data_dir: str) -> None:

@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Any] = {
         "gradient_accumulation_steps": 1,
         "optimizer": {"name": "adamw", "lr": 1e-3},
         "schedule": {"name": "cosine"},
-        "clip_grad_norm": 2.0,
+        "clip_grad_norm": 2.0,  # 0: off
         "ema_decay": None,  # 0.995: validate and save the moving average of the weights
         "precision": "auto",  # auto | fp32 | bf16 | fp16
         "memory_format": "auto",  # auto | contiguous | channels_last
@@ -74,6 +74,8 @@ _Loader.add_implicit_resolver(
 
 FREE = {"data.options", "data.simulate", "model.config", "processor", "augmentation"}
 FREE |= {"training.optimizer", "training.schedule"}
+COUNTS = ("epochs", "batch_size", "gradient_accumulation_steps", "validate_every")
+COUNTS += ("checkpoint_every", "keep_checkpoints", "log_every")
 
 
 def recipe_names() -> list[str]:
@@ -91,7 +93,7 @@ def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     text = _read(source)
     try:
         given = yaml.load(text, _Loader) or {}
-        recipe = _merge(DEFAULTS, given, "", str(source))
+        recipe = _merge(DEFAULTS, given, "", str(source), DEFAULTS)
         for override in overrides:
             key, equals, value = override.partition("=")
             if not equals:
@@ -99,7 +101,7 @@ def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -
             nested: Any = yaml.load(value, _Loader) if value else None
             for part in reversed(key.strip().split(".")):
                 nested = {part: nested}
-            recipe = _merge(recipe, nested, "", f"override {override!r}")
+            recipe = _merge(recipe, nested, "", f"override {override!r}", DEFAULTS)
     except yaml.YAMLError as error:
         raise CellsError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
     return recipe
@@ -124,7 +126,9 @@ def _read(source: str | os.PathLike[str]) -> str:
     return (resources.files("hf_cells.recipes") / f"{source}.yaml").read_text()
 
 
-def _merge(base: dict[str, Any], given: Any, prefix: str, where: str) -> dict[str, Any]:
+def _merge(
+    base: dict[str, Any], given: Any, prefix: str, where: str, defaults: dict[str, Any]
+) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise CellsError(f"{where}: {prefix or 'the recipe'} must be a mapping of keys to values")
     merged = copy.deepcopy(base)
@@ -137,7 +141,23 @@ def _merge(base: dict[str, Any], given: Any, prefix: str, where: str) -> dict[st
             same = "name" not in value or value["name"] == base[key].get("name")
             merged[key] = {**(base[key] if same else {}), **value}
         elif isinstance(base.get(key), dict) and path not in FREE:
-            merged[key] = _merge(base[key], value, f"{path}.", where)
+            merged[key] = _merge(base[key], value, f"{path}.", where, defaults[key])
         else:
+            _check_kind(path, value, defaults.get(key), where)
             merged[key] = value
     return merged
+
+
+def _check_kind(path: str, value: Any, default: Any, where: str) -> None:
+    """Refuse text for a number and the like; a default of None tells nothing."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list"}
+    kind = type(default)
+    if kind not in words and kind is not dict:
+        return
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (kind is not bool and isinstance(value, bool)):
+        raise CellsError(
+            f"{where}: {path} is {value!r}; it must be {words.get(kind, 'a mapping of keys to values')}"
+        )
+    if path.removeprefix("training.") in COUNTS and value < 1:
+        raise CellsError(f"{where}: {path} is {value}; it must be 1 or more")

@@ -11,8 +11,18 @@ from hf_cells.errors import CellsError
 from hf_cells.models import CellInstanceImageProcessor
 
 NOTHING = {
-    **{"scale": (1.0, 1.0), "rotation": 0.0, "aspect": 0.0, "flip": False, "gamma": 0.0, "contrast": 0.0},
-    **{"brightness": 0.0, "noise": 0.0, "blur": 0.0, "invert": 0.0, "colour": 0.0, "grey": 0.0},
+    "scale": (1.0, 1.0),
+    "rotation": 0.0,
+    "aspect": 0.0,
+    "flip": False,
+    "gamma": 0.0,
+    "contrast": 0.0,
+    "brightness": 0.0,
+    "noise": 0.0,
+    "blur": 0.0,
+    "invert": 0.0,
+    "colour": 0.0,
+    "grey": 0.0,
 }
 GEOMETRY = {**NOTHING, "scale": (0.6, 1.7), "rotation": 180.0, "aspect": 0.15, "flip": True}
 

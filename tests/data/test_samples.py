@@ -7,6 +7,7 @@ import time
 
 import datasets
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,7 @@ from hf_cells.data.samples import (
     normalise,
     training_targets,
     truth_of,
+    workers_ended,
 )
 from hf_cells.models import CellInstanceImageProcessor, CellSemanticImageProcessor
 from hf_cells.models.image_reading import read_image
@@ -290,3 +292,15 @@ def test_a_worker_survives_one_signal_to_the_group_and_obeys_the_second():
     os.kill(worker.pid, signal.SIGTERM)
     worker.join(5)
     assert not worker.is_alive()
+
+
+def test_workers_end_with_the_block_even_by_an_exit():
+    data = loader(make_samples(), EpochBatches(EpochOrder(6, 12, None, 3), 2), 2)
+    with pytest.raises(SystemExit), workers_ended(data):
+        iterator = iter(data)
+        workers = iterator._workers
+        next(iterator)
+        raise SystemExit
+    assert len(workers) == 2 and not any(worker.is_alive() for worker in workers)
+    with workers_ended(loader(make_samples(), EpochBatches(EpochOrder(6, 12, None, 3), 2), 0)):
+        pass  # there are none

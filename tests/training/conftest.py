@@ -7,8 +7,7 @@ from pathlib import Path
 import datasets
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
-from training_runs import write_recipe
+from training_runs import forget_processes, write_recipe
 
 from hf_cells.simulate import simulate_dsb2018
 
@@ -43,5 +42,4 @@ def alone(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+    forget_processes()

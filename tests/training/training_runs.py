@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file
 
 TINY = {
@@ -26,10 +27,18 @@ TINY = {
     "model": {"type": "cell_unet_instance", "config": {"hidden_sizes": [8, 8], "dropout": 0.2}},
     "augmentation": {"size": 32},
     "training": {
-        **{"epochs": 3, "samples_per_epoch": 12, "batch_size": 2, "gradient_accumulation_steps": 2},
-        **{"optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.02}, "ema_decay": 0.9},
-        **{"schedule": {"name": "cosine", "warmup": 2}, "precision": "fp32", "memory_format": "contiguous"},
-        **{"workers": 0, "threads": 1, "trackers": []},
+        "epochs": 3,
+        "samples_per_epoch": 12,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "optimizer": {"name": "adamw", "lr": 0.01, "weight_decay": 0.02},
+        "ema_decay": 0.9,
+        "schedule": {"name": "cosine", "warmup": 2},
+        "precision": "fp32",
+        "memory_format": "contiguous",
+        "workers": 0,
+        "threads": 1,
+        "trackers": [],
     },
     "evaluation": {"metric": "loss", "n_resamples": 20},
 }
@@ -45,11 +54,19 @@ def write_recipe(path: Path, data_dir: Path) -> Path:
 
 
 class Run:
-    """One process that executes `function(*arguments)`."""
+    """One process that executes `function(*arguments, **settings)`."""
 
-    def __init__(self, log: Path, function: Callable[..., Any], *arguments: Any, **environment: str):
+    def __init__(
+        self,
+        log: Path,
+        function: Callable[..., Any],
+        *arguments: Any,
+        environment: dict[str, str] | None = None,
+        **settings: Any,
+    ):
         self.log = log
-        self.process = FORKS.Process(target=_main, args=(log, environment, function, arguments))
+        task = (log, environment or {}, function, arguments, settings)
+        self.process = FORKS.Process(target=_main, args=task)
         self.process.start()
 
     def wait(self, timeout: float = 120) -> int:
@@ -79,7 +96,11 @@ class Run:
 
 
 def _main(
-    log: Path, environment: dict[str, str], function: Callable[..., Any], arguments: Sequence[Any]
+    log: Path,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    arguments: Sequence[Any],
+    settings: dict[str, Any],
 ) -> None:
     os.setsid()
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -87,14 +108,14 @@ def _main(
     os.dup2(handle, 2)
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
-    os.environ.update(environment)
-    multiprocessing.set_start_method(
-        "fork", force=True
-    )  # for data workers, as in a process that was not forked itself
-    function(*arguments)
+    os.environ.update({"ACCELERATE_USE_CPU": "1", **environment})
+    multiprocessing.set_start_method("fork", force=True)  # data workers start as in an ordinary process
+    function(*arguments, **settings)
 
 
-def pair(folder: Path, name: str, function: Callable[..., Any], *arguments: Any) -> list[Run]:
+def pair(
+    folder: Path, name: str, function: Callable[..., Any], *arguments: Any, **settings: Any
+) -> list[Run]:
     """Start two processes that find each other by gloo, as under torchrun."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -106,9 +127,8 @@ def pair(folder: Path, name: str, function: Callable[..., Any], *arguments: Any)
             folder / f"{name}-{rank}.log",
             function,
             *arguments,
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            **together,
+            environment={"RANK": str(rank), "LOCAL_RANK": str(rank), **together},
+            **settings,
         )
         for rank in range(2)
     ]
@@ -159,6 +179,7 @@ def train_here(
         time.sleep(slow)
 
     display.Display.step = step
+    _note_what_is_written(run_dir)
     resume = run_dir if any(run_dir.glob("checkpoints/step-*")) else None
     settings = load_recipe(resume / "recipe.yaml" if resume else recipe, overrides)
     settings["output_dir"] = str(run_dir)
@@ -170,6 +191,29 @@ def train_here(
         raise SystemExit(1) from None
     if made.accelerator.is_main_process:
         torch.save(made.model.state_dict(), run_dir / "final.pt")
+
+
+def main_here(cache: Path, *arguments: str) -> None:
+    """Run the command line of training, evaluation and card included."""
+    import datasets
+
+    from hf_cells.training.main import main
+
+    datasets.config.HF_DATASETS_CACHE = cache
+    main(arguments)
+
+
+def _note_what_is_written(run_dir: Path) -> None:
+    """All that a run writes is moved into place; note what this process moves."""
+    replace, rank = os.replace, os.environ.get("RANK", "0")
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+    def noted(source: Any, target: Any) -> None:
+        with (run_dir / f"written-by-{rank}").open("a") as handle:
+            handle.write(f"{Path(target).name}\n")
+        replace(source, target)
+
+    os.replace = noted
 
 
 def history(run_dir: Path) -> list[dict[str, str]]:
@@ -214,14 +258,20 @@ def _without_clock(value: Any) -> Any:
     return [_without_clock(item) for item in value] if isinstance(value, list) else value
 
 
-def running(group_or_session: int) -> list[int]:
+def forget_processes() -> None:
+    """Let accelerate find out anew how many processes there are; it keeps that for the life of a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+def running(session: int) -> list[int]:
     """Processes of a session that are still there (zombies are not)."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[3]) == group_or_session and fields[0] != "Z":
+                if int(fields[3]) == session and fields[0] != "Z":
                     found.append(int(entry.name))
     return found
 
