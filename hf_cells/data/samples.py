@@ -176,7 +176,7 @@ def loader(
 
 @contextmanager
 def workers_ended(data: DataLoader[dict[str, Tensor]]) -> Iterator[None]:
-    """End the workers with the block, however it ends: the evaluation wants their cores, an exit would wait for them."""
+    """End the workers with the block, however it ends: evaluation wants their cores, an exit would wait for them."""
     try:
         yield
     finally:
