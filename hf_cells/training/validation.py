@@ -50,9 +50,8 @@ def validate(
         `loss` (mean over images) and every scalar metric of the task, the same on all processes.
     """
     model.eval()
-    if (
-        accelerator.num_processes > 1
-    ):  # without SyncBatchNorm (CPU) every process has running statistics of its own
+    # Without SyncBatchNorm (on CPUs) every process has running statistics of its own; the main one's are saved.
+    if accelerator.num_processes > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
     mine = range(accelerator.process_index, len(rows), accelerator.num_processes)
