@@ -16,7 +16,7 @@ from hf_cells.hub.card import _template
 from hf_cells.training.recipe import load_recipe, recipe_names
 
 print(hf_cells.__file__)
-assert dataset_names() == ["dsb2018"], dataset_names()
+assert list(dataset_names()) == ["dsb2018"], dataset_names()
 assert all(path.exists() for path in script_sources(builder_class("dsb2018")))
 assert {"quickstart", "dsb2018_instance"} <= set(recipe_names())
 assert load_recipe("quickstart")["data"]["simulate"]["n_train"] > 0

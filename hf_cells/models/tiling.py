@@ -40,12 +40,13 @@ def tiled_logits(
     height, width = pixel_values.shape[-2:]
     if max(height, width) <= tile:
         return model_fn(pixel_values)
-    step = (tile - overlap) // multiple * multiple
-    if overlap < 0 or step < 1:
-        raise ValueError(
-            f"tile={tile} and overlap={overlap} leave no tile to move on; give a tile of at least overlap + {multiple}"
-        )
     side = tile // multiple * multiple
+    step = (side - overlap) // multiple * multiple
+    if overlap < 0 or step < 1:
+        least = -(-(max(overlap, 0) + multiple) // multiple) * multiple
+        raise ValueError(
+            f"tile={tile} and overlap={overlap} leave no tile to move on; give a tile of at least {least}"
+        )
     rows, columns = (_spans(length, side, step, multiple) for length in (height, width))
     row_weights, column_weights = _weights(rows, height, overlap), _weights(columns, width, overlap)
     blended: Tensor | None = None

@@ -260,6 +260,11 @@ def _restore(
     saved = read_checkpoint(setup.resume_from)
     known = State.__dataclass_fields__.keys()
     state = State(**{k: v for k, v in saved["state"].items() if k in known})
+    # Whether that was the end depends on today's settings: more steps or more patience may have been asked for.
+    settings = setup.recipe["training"]
+    state.finished = (settings["max_steps"] is not None and state.step >= settings["max_steps"]) or (
+        settings["patience"] is not None and state.bad_validations >= settings["patience"]
+    )
     if saved["state"]["processes"] != accelerator.num_processes:
         raise CellsError(
             f"{setup.resume_from} was saved by {saved['state']['processes']} processes; resume with as many"

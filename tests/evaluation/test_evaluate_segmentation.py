@@ -114,6 +114,7 @@ def test_decoding_thresholds_come_from_the_image_processor():
 
     name = next(iter(DECODING_DEFAULTS))
     pipe.image_processor.decision_thresholds[name] += 0.1
+    pipe.image_processor.thresholds_chosen_on = "validation"  # the training says so when it has tuned them
     decision = evaluate(pipe, instance_split()).results["decision"]
     assert decision["thresholds"][name] == DECODING_DEFAULTS[name] + 0.1
     assert decision["chosen_on"] == "validation"

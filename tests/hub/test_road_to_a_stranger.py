@@ -35,6 +35,8 @@ sys.meta_path.insert(0, Hidden())
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageSegmentation, pipeline
 
+torch.set_num_threads(1)  # several threads add up in another order
+
 repo, photo, out = sys.argv[1:]
 model = AutoModelForImageSegmentation.from_pretrained(repo, trust_remote_code=True).eval()
 processor = AutoImageProcessor.from_pretrained(repo, trust_remote_code=True)
@@ -85,8 +87,11 @@ def test_a_stranger_loads_what_was_pushed(
     assert done.returncode == 0, done.stderr[-3000:]
     theirs = torch.load(tmp_path / "out.pt", weights_only=True)
     ours = pipeline(folder)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with torch.inference_mode():
         logits = model(**ours.image_processor(image)).logits  # same memory layout as the stranger's
     assert torch.equal(theirs["logits"], logits)
     labels = ours(image)["instance_labels"]
+    torch.set_num_threads(threads)
     assert np.array_equal(theirs["labels"].numpy(), labels) and theirs["stock"] == labels.max()

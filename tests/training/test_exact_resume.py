@@ -167,7 +167,7 @@ def launch(tmp_path, name, *command, **environment):
     script.write_text(textwrap.dedent(LAUNCHED))
     log = tmp_path / f"{name}.log"
     keep = {k: v for k, v in os.environ.items() if not k.startswith(("ACCELERATE_", "CUDA_"))}
-    keep |= {"PYTHONPATH": str(Path(__file__).parent), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    keep |= {"PYTHONPATH": os.pathsep.join(sys.path), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     with log.open("w") as handle:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],

@@ -136,9 +136,8 @@ def test_one_cycle_rises_and_falls_over_exactly_the_planned_updates():
     assert 4 <= peak <= 6
     assert found[0] == pytest.approx(0.5 / 25)
     assert found[-1] < 0.01
-    assert max(rates({"name": "one_cycle"})) == pytest.approx(
-        0.1, rel=0.02
-    )  # the optimiser's own rate by default
+    own = rates({"name": "one_cycle"})  # the optimiser's own rate is the peak by default
+    assert max(own) == pytest.approx(0.1, rel=0.02)
 
 
 def test_piecewise_in_epochs():

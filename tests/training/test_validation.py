@@ -78,9 +78,8 @@ def test_two_processes_score_as_one(tmp_path):
     scores = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert scores[0] == scores[1]  # all processes know the same
     saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert any(
-        not torch.equal(saved[0]["own"][k], saved[1]["own"][k]) for k in saved[0]["own"]
-    )  # they had drifted
+    drifted = [not torch.equal(value, saved[1]["own"][name]) for name, value in saved[0]["own"].items()]
+    assert any(drifted)
     model = make_model()
     model.load_state_dict(saved[0]["model"])  # the weights that the main process would save
     processor = CellInstanceImageProcessor(num_channels=1)
