@@ -74,8 +74,8 @@ _Loader.add_implicit_resolver(
 
 FREE = {"data.options", "data.simulate", "model.config", "processor", "augmentation"}
 FREE |= {"training.optimizer", "training.schedule"}
-COUNTS = ("epochs", "batch_size", "gradient_accumulation_steps", "validate_every")
-COUNTS += ("checkpoint_every", "keep_checkpoints", "log_every")
+COUNTS = {"epochs", "batch_size", "gradient_accumulation_steps", "validate_every"}
+COUNTS |= {"checkpoint_every", "keep_checkpoints", "log_every"}
 
 
 def recipe_names() -> list[str]:

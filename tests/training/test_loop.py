@@ -155,6 +155,17 @@ def test_max_steps_and_the_latest_checkpoints(prepare):
     assert [path.name for path in list_checkpoints(made.run_dir / "checkpoints")] == ["step-00000014"]
 
 
+def test_more_steps_and_more_patience_on_resume(prepare, monkeypatch):
+    """What ended a run is asked anew: the settings of today decide."""
+    assert loop.train(prepare("training.epochs=9", "training.max_steps=8")).step == 8
+    assert loop.train(prepare()).step == 8
+    script(monkeypatch, [1.0, 2.0, 2.0, 2.0])
+    state = loop.train(prepare("training.max_steps=", "training.patience=1"))
+    assert state.finished and state.bad_validations == 1
+    again = loop.train(prepare("training.patience=2"))
+    assert again.epoch == state.epoch + 1 and again.bad_validations == 2
+
+
 def test_checkpoints_every_few_epochs_and_the_last(prepare):
     made = prepare("training.epochs=5", "training.checkpoint_every=2", "training.keep_checkpoints=9")
     loop.train(made)
