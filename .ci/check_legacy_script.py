@@ -1,20 +1,23 @@
-"""Load dataset_scripts/dsb2018.py by path under datasets 3.6 and check its rows; see legacy_scripts.sh."""
+"""Load every script of dataset_scripts by path under datasets 3.6 and check its rows; see legacy_scripts.sh."""
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-SCRIPT = Path(__file__).resolve().parent.parent / "dataset_scripts" / "dsb2018.py"
-IMAGES = 10
+SCRIPTS = Path(__file__).resolve().parent.parent / "dataset_scripts"
+PATTERNS = ("Homogeneous", "Speckled", "Nucleolar", "Centromere", "NuMem", "Golgi")
+Load = Callable[..., Any]
 
 
-def write_layout(root: Path) -> None:
-    """Write dark images with three square nuclei each, as stage1_train."""
+def check_dsb2018(root: Path, load: Load) -> None:
+    """Check both configurations: splits, columns, label values and an option of the configuration."""
     import numpy as np
     from PIL import Image
 
-    rng = np.random.default_rng(0)
-    for index in range(IMAGES):
+    images, rng = 10, np.random.default_rng(0)
+    for index in range(images):  # dark images with three square nuclei each
         folder = root / "stage1_train" / f"id{index:02d}"
         (folder / "images").mkdir(parents=True)
         (folder / "masks").mkdir()
@@ -26,38 +29,104 @@ def write_layout(root: Path) -> None:
             Image.fromarray(mask).save(folder / "masks" / f"{nucleus}.png")
         Image.fromarray(pixels).convert("RGBA").save(folder / "images" / f"id{index:02d}.png")
 
+    splits = load("instance")
+    sizes = {name: len(split) for name, split in splits.items()}
+    assert sizes == {"train": 7, "validation": 1, "test": 2}, sizes
+    row = splits["train"][0]
+    assert set(row) == {"image_id", "group", "modality", "image", "instance_labels"}, set(row)
+    labels = np.asarray(row["instance_labels"])
+    assert row["image"].mode == "RGBA" and row["modality"] == "fluorescence_dark", row
+    assert labels.shape == (40, 48) and set(np.unique(labels)) == {0, 1, 2, 3}, np.unique(labels)
+    assert (labels > 0).sum() == 300
+
+    masks = load("semantic", test_fraction=0.0)
+    assert "test" not in masks and len(masks["train"]) == images - 1, masks
+    assert set(np.unique(np.asarray(masks["train"][0]["semantic_mask"]))) == {0, 1}
+
+
+def check_hep2(root: Path, load: Load) -> None:
+    """Check the published split, the order of the classes, and that a fold keeps blocks and copies together."""
+    import numpy as np
+    from PIL import Image
+
+    rows = ["Image ID;Image class"]
+    for number in range(1, 121):  # twenty of a class; the last of all is a copy of the first Golgi cell
+        folder = root / ("test" if number % 5 == 0 else "validation" if number % 5 == 1 else "training")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(101 if number == 120 else number).integers(0, 255, (8, 8), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:05d}.png")
+        rows.append(f"{number};{PATTERNS[(number - 1) // 20]}")
+    (root / "gt_training.csv").write_text("\n".join(rows), encoding="utf-16")
+
+    published = load(None)
+    sizes = {name: len(split) for name, split in published.items()}
+    assert sizes == {"train": 72, "validation": 24, "test": 24}, sizes
+    assert tuple(published["train"].features["label"].names) == PATTERNS
+    row = published["validation"][0]
+    assert set(row) == {"image_id", "group", "image", "label"}, set(row)
+    assert (row["image_id"], row["group"], row["label"]) == ("00001", "Homogeneous-00", 0), row
+
+    folds = [load("block_split", fold=fold) for fold in range(5)]
+    assert sorted(i for splits in folds for i in splits["test"]["image_id"]) == [
+        f"{i:05d}" for i in range(1, 121)
+    ]
+    assert {"00101", "00120"} <= set(folds[0]["test"]["image_id"])
+    assert {len(splits["validation"]) for splits in folds} <= {11, 12, 13}
+
+
+def check_glomeruli(root: Path, load: Load) -> None:
+    """Check that cases stay whole by default, and that images are divided by chance when asked."""
+    import numpy as np
+    from PIL import Image
+
+    rows = ["name,ground truth"]
+    (root / "public").mkdir(parents=True)
+    for number in range(40):  # ten cases with one sclerotic glomerulus in four
+        name = f"S-1900-{number // 4:06d}_PAS_1of2_{number:024x}.png"
+        pixels = np.random.default_rng(number).integers(0, 255, (9, 7, 4), np.uint8)
+        Image.fromarray(pixels).save(root / "public" / name)
+        rows.append(f"{name},{int(number % 4 == 0)}")
+    (root / "public.csv").write_text("\n".join(rows))
+
+    splits = load(None)
+    sizes = {name: len(split) for name, split in splits.items()}
+    assert sizes == {"train": 32, "validation": 4, "test": 4}, sizes
+    groups = [set(split["group"]) for split in splits.values()]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10, groups
+    row = splits["test"][0]
+    assert set(row) == {"image_id", "group", "slide", "image", "label"}, set(row)
+    assert (
+        row["slide"] == "1of2" and row["image"].mode == "RGBA" and row["image_id"].startswith(row["group"])
+    ), row
+    assert splits["train"].features["label"].names == ["non-sclerotic", "sclerotic"]
+    assert sum(splits["train"]["label"]) == 8
+
+    by_image = load("random_split", test_fraction=0.5)
+    assert len(by_image["test"]) == 20, by_image
+
 
 def main() -> None:
-    """Check both configurations: splits, columns, label values and an option of the configuration."""
+    """Check each script with a cache and data of its own."""
     with tempfile.TemporaryDirectory() as temporary:
         os.environ.update(HF_HOME=temporary, HF_HUB_OFFLINE="1")  # read when datasets is imported
         import datasets
-        import numpy as np
 
         assert datasets.__version__.startswith("3."), datasets.__version__
         datasets.disable_progress_bars()
-        root = Path(temporary) / "data"
-        write_layout(root)
+        checks = {"dsb2018": check_dsb2018, "hep2": check_hep2, "glomeruli": check_glomeruli}
+        scripts = {path.stem for path in SCRIPTS.glob("[!_]*.py")}
+        assert scripts == checks.keys(), f"no check of {scripts ^ checks.keys()}"
+        for name, check in checks.items():
+            root = Path(temporary) / "data" / name
 
-        def load(config: str, **options: object) -> datasets.DatasetDict:
-            return datasets.load_dataset(
-                str(SCRIPT), config, data_dir=str(root), trust_remote_code=True, **options
-            )
+            def load(config: str | None, name: str = name, root: Path = root, **options: object) -> Any:
+                script = str(SCRIPTS / f"{name}.py")
+                return datasets.load_dataset(
+                    script, config, data_dir=str(root), trust_remote_code=True, **options
+                )
 
-        splits = load("instance")
-        sizes = {name: len(split) for name, split in splits.items()}
-        assert sizes == {"train": 7, "validation": 1, "test": 2}, sizes
-        row = splits["train"][0]
-        assert set(row) == {"image_id", "group", "modality", "image", "instance_labels"}, set(row)
-        labels = np.asarray(row["instance_labels"])
-        assert row["image"].mode == "RGBA" and row["modality"] == "fluorescence_dark", row
-        assert labels.shape == (40, 48) and set(np.unique(labels)) == {0, 1, 2, 3}, np.unique(labels)
-        assert (labels > 0).sum() == 300
-
-        masks = load("semantic", test_fraction=0.0)
-        assert "test" not in masks and len(masks["train"]) == IMAGES - 1, masks
-        assert set(np.unique(np.asarray(masks["train"][0]["semantic_mask"]))) == {0, 1}
-    print(f"{SCRIPT.name} runs as a loading script under datasets {datasets.__version__}")
+            check(root, load)
+            print(f"{name}.py runs as a loading script under datasets {datasets.__version__}")
 
 
 if __name__ == "__main__":

@@ -259,13 +259,29 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 
 def read_csv(where: str, data: bytes) -> list[dict[str, str]]:
-    """Read a CSV with a header; column names come back in lower case."""
+    """Read a CSV with a header; column names come back in lower case.
+
+    Spreadsheets write commas, semicolons or tabs, in UTF-8 or UTF-16, with a byte order mark or without.
+
+    Raises:
+        ValueError: The bytes are no such text.
+    """
     try:
-        rows = csv.reader(io.StringIO(data.decode("utf-8-sig")))
+        text = data.decode(_encoding(data)).lstrip("\ufeff\r\n")
+        first = text.partition("\n")[0]
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
         header = [name.strip().lower() for name in next(rows, [])]
-        return [dict(zip(header, row)) for row in rows if row]
+        return [dict(zip(header, row)) for row in rows if any(row)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{where}: is not a CSV ({error}); save it as comma-separated UTF-8") from error
+
+
+def _encoding(data: bytes) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    if data[:1] == b"\0":  # a header is Latin text: in UTF-16 every second byte of it is zero
+        return "utf-16-be"
+    return "utf-16-le" if data[1:2] == b"\0" else "utf-8-sig"
 
 
 def read_group_table(path: str) -> dict[str, str]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .data.loading import load_dataset
     from .errors import CellsError
     from .models import (
+        CellClassificationConfig,
+        CellClassificationImageProcessor,
+        CellForImageClassification,
         CellInstanceImageProcessor,
         CellSemanticImageProcessor,
         CellUNetForInstanceSegmentation,
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULE_OF = {
+    "CellClassificationConfig": "models",
+    "CellClassificationImageProcessor": "models",
+    "CellForImageClassification": "models",
     "CellInstanceImageProcessor": "models",
     "CellSemanticImageProcessor": "models",
     "CellUNetForInstanceSegmentation": "models",
@@ -39,6 +45,9 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "CellClassificationConfig",
+    "CellClassificationImageProcessor",
+    "CellForImageClassification",
     "CellInstanceImageProcessor",
     "CellSemanticImageProcessor",
     "CellUNetForInstanceSegmentation",

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from .. import __version__
 from ..errors import CellsError
+from .audit import audit
 from .data import list_datasets, prepare, simulate
 from .evaluate import evaluate
 from .predict import predict
@@ -87,6 +88,7 @@ def options(
 
 app.command("datasets")(list_datasets)
 app.command()(simulate)
+app.command()(audit)
 app.command()(prepare)
 app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}

@@ -22,10 +22,12 @@ def dataset_options(name: str, settings: Iterable[str]) -> dict[str, Any]:
     import yaml
 
     from ..data.folders import CellFolderConfig
+    from ..data.labelled_folders import LabelledFolderConfig
     from ..data.registry import builder_class, dataset_names
 
-    known = builder_class(name).BUILDER_CONFIG_CLASS if name in dataset_names() else CellFolderConfig
-    hints = typing.get_type_hints(known)
+    own = (CellFolderConfig, LabelledFolderConfig)
+    known = (builder_class(name).BUILDER_CONFIG_CLASS,) if name in dataset_names() else own
+    hints = {key: hint for config in known for key, hint in typing.get_type_hints(config).items()}
     options = {}
     for setting in settings:
         key, equals, value = setting.partition("=")

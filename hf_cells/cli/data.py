@@ -1,8 +1,11 @@
 """Verbs on data: `datasets`, `simulate`, `prepare`."""
 
+import inspect
 import sys
+import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,19 +35,24 @@ def list_datasets() -> None:
 
 
 def simulate(
-    name: Annotated[str, typer.Argument(help="Dataset whose files to imitate: dsb2018.")],
+    name: Annotated[str, typer.Argument(help="Dataset whose files to imitate: dsb2018, hep2 or glomeruli.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder to write.")],
-    n_train: Annotated[int, typer.Option("--n_train", help="Training images.")] = 64,
-    n_test: Annotated[int, typer.Option("--n_test", help="Test images.")] = 0,
-    seed: Annotated[int, typer.Option("--seed", help="Same seed, same images.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Further settings of the simulator, such as layout=folders."),
+    ] = None,
+    n_train: Annotated[int | None, typer.Option("--n_train", help="Training images.")] = None,
+    n_test: Annotated[int | None, typer.Option("--n_test", help="Test images.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Same seed, same images; 0 by default.")] = None,
     size: Annotated[
-        str, typer.Option("--size", help="Side in pixels, or HEIGHTxWIDTH, or 'mixed' as in the original.")
-    ] = "256",
+        str | None,
+        typer.Option("--size", help="Side in pixels, or HEIGHTxWIDTH, or 'mixed' as in the original."),
+    ] = None,
     looks: Annotated[
         str | None, typer.Option("--looks", help="Kinds of image, with commas between; all by default.")
     ] = None,
-    bit_depth: Annotated[int, typer.Option("--bit_depth", help="8 or 16.")] = 8,
-    workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 1,
+    bit_depth: Annotated[int | None, typer.Option("--bit_depth", help="8 or 16.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; 1 by default.")] = None,
 ) -> None:
     """Write simulated images in the layout of a real dataset.
 
@@ -53,23 +61,62 @@ def simulate(
     \b
     Example:
       hf-cells simulate dsb2018 --output_dir nuclei --n_train 64 --n_test 16
+      hf-cells simulate hep2 --output_dir hep2 --n_train 1000 --n_test 310 layout=folders
+      hf-cells simulate glomeruli --output_dir glomeruli --n_train 200 "size_range=[64, 160]"
     """  # noqa: D301
-    from ..simulate import simulate_dsb2018
+    from ..simulate import SIMULATORS
 
-    simulators = {"dsb2018": simulate_dsb2018}
-    if name not in simulators:
-        raise CellsError(f"no simulator for {name!r}; choose from: {', '.join(simulators)}")
-    folder = simulators[name](
-        output_dir,
-        n_train=n_train,
-        n_test=n_test,
-        seed=seed,
-        size=_size(size),
-        looks=[look.strip() for look in looks.split(",")] if looks is not None else None,
-        bit_depth=bit_depth,
-        workers=workers,
-    )
-    typer.echo(f"{n_train} training and {n_test} test images are in {folder}")
+    if name not in SIMULATORS:
+        raise CellsError(f"no simulator for {name!r}; choose from: {', '.join(SIMULATORS)}")
+    options = {
+        "n_train": n_train,
+        "n_test": n_test,
+        "seed": seed,
+        "size": size,
+        "looks": looks,
+        "bit_depth": bit_depth,
+        "workers": workers,
+    }
+    given = [f"{key}={value}" for key, value in options.items() if value is not None] + (settings or [])
+    folder = SIMULATORS[name](output_dir, **_simulator_settings(name, SIMULATORS[name], given))
+    with (folder / "simulated.csv").open(encoding="utf-8") as table:
+        typer.echo(f"{sum(1 for _ in table) - 1} simulated images are in {folder}")
+
+
+def _simulator_settings(name: str, simulator: Callable[..., Path], given: list[str]) -> dict[str, Any]:
+    """Read `key=value` settings by the types of the simulator's parameters."""
+    hints = typing.get_type_hints(simulator)
+    known = [key for key in inspect.signature(simulator).parameters if key != "output_dir"]
+    settings = {}
+    for setting in given:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise CellsError(f"{setting!r} is not of the form key=value, such as seed=1")
+        if key not in known:
+            raise CellsError(f"the simulator of {name} has no setting {key!r}; it knows: {', '.join(known)}")
+        settings[key] = _simulator_value(key, text, hints[key])
+    return settings
+
+
+def _simulator_value(key: str, text: str, hint: Any) -> Any:
+    import yaml
+
+    if key == "size":
+        return _size(text)
+    if key == "looks":
+        return [look.strip() for look in text.split(",")]
+    if hint is str:
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CellsError(f"{key}={text}: the value is no YAML; put it into quotes") from error
+    kinds = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is tuple:  # the simulator checks its content
+        return value
+    if not isinstance(value, (int, float) if float in kinds else kinds) or isinstance(value, bool):
+        raise CellsError(f"{key}={text}: give a {'' if float in kinds else 'whole '}number")
+    return value
 
 
 def _size(text: str) -> tuple[int, int] | None:

@@ -1,16 +1,17 @@
 """What leaks between splits: groups on both sides, and images that are equal pixel by pixel."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 import datasets
-import numpy as np
-from PIL import Image
 
-from ..progress import track
+from ..errors import CellsError
+from .image_scan import map_images, pixel_hash, read_pixels
+from .registry import builder_class, dataset_names
 from .splits import shared_groups
+
+__all__ = ["leak_report", "pixel_hash", "published_leak", "refuse_leaks"]
 
 
 def leak_report(splits: Mapping[str, datasets.Dataset]) -> dict[str, Any]:
@@ -24,17 +25,19 @@ def leak_report(splits: Mapping[str, datasets.Dataset]) -> dict[str, Any]:
         [split, image_id] for each picture that is in several splits), `leaks` (how many of both),
         `groups` (groups per split; images where no group is known), `images` (per split), and `summary`,
         one sentence without names.
+
+    Raises:
+        CellsError: An image cannot be read.
     """
     groups = shared_groups(splits)
     total = sum(len(dataset) for dataset in splits.values())
-    rows = (
-        (split, row)
-        for split, dataset in splits.items()
-        for row in dataset.select_columns(["image_id", "image"])
-    )
+
+    def find(place: tuple[str, int], image_id: str, stored: Any) -> tuple[str, str, str]:
+        return pixel_hash(read_pixels(place[0], image_id, stored)), place[0], image_id
+
     places: dict[str, list[list[str]]] = defaultdict(list)
-    for split, row in track(rows, "Comparing pixels", total=total):
-        places[pixel_hash(row["image"])].append([split, row["image_id"]])
+    for digest, split, image_id in map_images(splits, find, "Comparing pixels"):
+        places[digest].append([split, image_id])
     duplicates = [copies for copies in places.values() if len({split for split, _ in copies}) > 1]
     return {
         "groups_on_both_sides": groups,
@@ -47,18 +50,42 @@ def leak_report(splits: Mapping[str, datasets.Dataset]) -> dict[str, Any]:
     }
 
 
-def pixel_hash(image: Image.Image) -> str:
-    """Hash decoded pixels, so that another file format, an opaque alpha channel or grey saved as colour
-    does not hide a copy.
+def refuse_leaks(splits: Mapping[str, datasets.Dataset], *, published: str | None) -> dict[str, Any]:
+    """Refuse splits that leak, unless they are published ones that are known to.
+
+    Args:
+        splits: As for `leak_report`.
+        published: Why the published split leaks, as of `published_leak`; None for every other split.
+
+    Returns:
+        As `leak_report`, with `warning`: one sentence without names, or None when nothing leaks.
+
+    Raises:
+        CellsError: A group or an image is in more than one split and `published` is None, or an image cannot
+            be read.
     """
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and pixels.shape[-1] in (2, 4) and (pixels[..., -1] == 255).all():
-        pixels = pixels[..., :-1]
-    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., 0]
-    digest = hashlib.blake2b(f"{pixels.shape}{pixels.dtype.str}".encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(pixels).tobytes())
-    return digest.hexdigest()
+    report = leak_report(splits)
+    if not report["leaks"]:
+        return {**report, "warning": None}
+    if published is None:
+        raise CellsError(
+            f"{report['summary']}, so the result would be inflated; split by group and leave copies out "
+            "(`hf-cells audit` shows them), or choose a configuration that is published and known to leak"
+        )
+    return {**report, "warning": f"published split, known to leak ({published}): {report['summary']}"}
+
+
+def published_leak(name: str, config: str | None = None) -> str | None:
+    """Return why a configuration of a dataset is known to leak; None for one that is not, or an own folder.
+
+    Args:
+        name: As in `load_dataset`.
+        config: Configuration; the default one when None.
+    """
+    if name not in dataset_names():
+        return None
+    builder = builder_class(name)
+    return getattr(builder, "leaky_configs", {}).get(config or builder.DEFAULT_CONFIG_NAME)
 
 
 def _count_groups(dataset: datasets.Dataset) -> int:

@@ -23,6 +23,15 @@ def sample_generator(seed: int, epoch: int, position: int) -> np.random.Generato
     return np.random.Generator(np.random.Philox(key=key))
 
 
+def settings_of(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Check the section `augmentation` of a recipe against the fields of a dataclass; lists become tuples."""
+    known = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise CellsError(f"augmentation.{name} is unknown; choose from: {', '.join(known)}")
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Ranges of the random changes. Zero (or one for `scale`) switches a change off.
@@ -60,11 +69,7 @@ class Augmentation:
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> "Augmentation":
         """Build from a recipe's section; unknown names are an error."""
-        known = [field.name for field in fields(cls)]
-        for name in settings:
-            if name not in known:
-                raise CellsError(f"augmentation.{name} is unknown; choose from: {', '.join(known)}")
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        settings = settings_of(cls, settings)
         scale = settings.get("scale", cls.scale)
         if not (isinstance(scale, tuple) and len(scale) == 2 and 0 < scale[0] <= scale[1]):
             raise CellsError(

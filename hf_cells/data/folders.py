@@ -29,9 +29,9 @@ from ..dataset_scripts._reading import (
 from ..errors import CellsError
 
 SPLIT_FOLDERS = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "tra"),
     "validation": ("validation", "val", "valid"),
-    "test": ("test",),
+    "test": ("test", "testing", "tes"),
 }
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy")
@@ -121,12 +121,7 @@ class CellFolder(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, pairs: list[Pair]) -> Iterator[tuple[str, dict[str, Any]]]:
         for pair in pairs:
-            image_bytes = pair.image.read_bytes()
-            image = decode_image(image_bytes, str(pair.image))
-            if getattr(image, "n_frames", 1) > 1:
-                raise CellsError(
-                    f"{pair.image}: is a stack of {image.n_frames} planes; save one file a plane"
-                )
+            image_bytes, image = read_image_file(pair.image)
             labels = read_mask(pair.mask, (image.height, image.width), self.config.masks)
             row: dict[str, Any] = {
                 "image_id": pair.image.stem,
@@ -178,7 +173,8 @@ def find_pairs(folder: Path, groups: str | None) -> list[Pair]:
         )
     if not (folder / "masks").is_dir():
         raise CellsError(
-            f"{folder}: has images/ but no masks/; put masks of the same names into {folder / 'masks'}"
+            f"{folder}: has images/ but no masks/; put masks of the same names into {folder / 'masks'}, "
+            "or for class labels a table labels.csv beside images/, or class folders instead of it"
         )
     masks = _by_stem(folder / "masks", MASK_SUFFIXES, allow_folders=True)
     for missing, there, what in ((images, masks, "mask"), (masks, images, "image")):
@@ -210,17 +206,31 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...], allow_folders: bool) -> di
     return found
 
 
-def find_group(image: Path, groups: str | None) -> str | None:
-    """Return what the expression finds in the stem of an image; its first bracket if it has one."""
+def find_group(image: Path, groups: str | None, root: Path | None = None) -> str | None:
+    """Return what the expression finds in the stem of an image; its first bracket if it has one.
+
+    With a root, an expression that has a slash is searched in the path from there.
+    """
     if groups is None:
         return None
+    name = image.relative_to(root).with_suffix("").as_posix() if root and "/" in groups else image.stem
     try:
-        match = re.search(groups, image.stem)
+        match = re.search(groups, name)
     except re.error as error:
         raise CellsError(f"groups={groups!r} is not a regular expression: {error}; mend it") from error
-    if match is None:
+    found = match and (match.group(1) if match.re.groups else match.group())
+    if not found:
         raise CellsError(f"{image}: groups={groups!r} finds nothing in this name; widen the expression")
-    return match.group(1) if match.re.groups else match.group()
+    return found
+
+
+def read_image_file(path: Path) -> tuple[bytes, Image.Image]:
+    """Return the bytes of an image file and its pixels, which must be one plane."""
+    data = path.read_bytes()
+    image = decode_image(data, str(path))
+    if getattr(image, "n_frames", 1) > 1:
+        raise CellsError(f"{path}: is a stack of {image.n_frames} planes; save one file a plane")
+    return data, image
 
 
 def read_mask(path: Path, shape: tuple[int, int], kind: str = "auto") -> np.ndarray:

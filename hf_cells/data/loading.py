@@ -5,8 +5,10 @@ time of every data file: a change in any of them makes new rows, never stale one
 """
 
 import fnmatch
+import inspect
 import os
 import re
+from collections.abc import Collection
 from typing import Any
 
 import datasets
@@ -17,6 +19,8 @@ from datasets.fingerprint import Hasher
 from ..dataset_scripts._reading import FolderSource
 from ..errors import CellsError
 from .folders import CellFolder, looks_like_cell_folder
+from .labelled_folders import LabelledFolder, looks_like_labelled_folder
+from .labelled_items import TABLE_OPTIONS
 from .registry import builder_class, dataset_names, script_sources
 
 BAD_DATA = (ValueError, OSError, DatasetGenerationError, datasets.exceptions.DatasetsError)
@@ -35,8 +39,9 @@ def load_dataset(
     """Load a dataset with the columns of this package.
 
     Args:
-        name: A registered name (`dsb2018`), the path of a folder with `images/` and `masks/`, the path
-            of a Parquet folder written by `prepare`, or a Hub repository `org/name`.
+        name: A registered name (`dsb2018`), the path of a folder with `images/` and `masks/`, with class
+            folders, or with images and a table of labels, the path of a Parquet folder written by `prepare`,
+            or a Hub repository `org/name`.
         config: Configuration, such as "semantic" or "instance"; the builder's default when None.
         data_dir: Where the raw files of a registered dataset are; some are downloaded when None.
         split: None for all splits as a `DatasetDict`, "all" for all of them in one `Dataset`, or one
@@ -55,14 +60,32 @@ def load_dataset(
         elif os.path.isdir(name):
             if data_dir is not None:
                 raise CellsError(f"{name} is a folder and takes no data_dir; leave data_dir out")
-            if not looks_like_cell_folder(name):
+            builder, data_dir = own_builder(name, config, config_kwargs), name
+            if builder is None:
                 return _load_stored(name, config, split, cache_dir, config_kwargs)
-            builder, data_dir = CellFolder, name
         else:
             return _load_stored(name, config, split, cache_dir, config_kwargs)
         return _build(builder, config, data_dir, split, cache_dir, num_proc, config_kwargs)
     except BAD_DATA as error:
         raise CellsError(_explain(error)) from error
+
+
+def own_builder(
+    path: str | os.PathLike[str], config: str | None = None, options: Collection[str] = ()
+) -> type[CellFolder] | type[LabelledFolder] | None:
+    """Return the builder of a user's own folder: of masks or of labels; None when it is no such folder.
+
+    Args:
+        path: The folder; one with Parquet files is read as it is.
+        config: A configuration; one that only labels have, such as "classification", decides.
+        options: Names of options; one that only labels have, such as `label_column`, decides.
+    """
+    if looks_like_labelled_folder(path):
+        return LabelledFolder
+    of_labels = config in [known.name for known in LabelledFolder.BUILDER_CONFIGS]
+    if (of_labels or not {"labels", *TABLE_OPTIONS}.isdisjoint(options)) and not _parquet_files(path):
+        return LabelledFolder
+    return CellFolder if looks_like_cell_folder(path) else None
 
 
 def source_fingerprint(
@@ -72,6 +95,7 @@ def source_fingerprint(
 ) -> str:
     """Return a hash of the builder's source, its options, and the listing of its data files."""
     code = [path.read_text() for path in script_sources(builder)]
+    code += [inspect.getsource(module) for module in getattr(builder, "helpers", ())]
     files = [value for value in config_kwargs.values() if isinstance(value, str) and os.path.isfile(value)]
     roots = [*files, *([os.fspath(data_dir)] if data_dir else [])]
     return Hasher.hash((code, sorted(config_kwargs.items()), [hash_listing(root) for root in roots]))
@@ -131,10 +155,11 @@ def _load_stored(
 ) -> datasets.DatasetDict | datasets.Dataset:
     """Load Parquet, from a folder or the Hub, with `datasets` itself."""
     if os.path.isdir(name):
-        if not any(file.endswith(".parquet") for file in FolderSource(name).names()):
+        if not _parquet_files(name):
             raise CellsError(
-                f"{name}: holds neither images/ with masks/ nor Parquet files; "
-                f"for a raw dataset use its name ({', '.join(dataset_names())}) with data_dir={name}"
+                f"{name}: holds neither images/ with masks/ nor Parquet files, and neither images in class "
+                "folders <Class>/*.png nor images with a table labels.csv; for a raw dataset "
+                f"use its name ({', '.join(dataset_names())}) with data_dir={name}"
             )
     elif not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or name.startswith("."):
         raise CellsError(
@@ -145,6 +170,10 @@ def _load_stored(
     wanted = None if split == "all" else split
     data = datasets.load_dataset(name, config, split=wanted, cache_dir=cache, **kwargs)
     return concatenate(data) if split == "all" else data
+
+
+def _parquet_files(folder: str | os.PathLike[str]) -> list[str]:
+    return [name for name in FolderSource(os.fspath(folder)).names() if name.endswith(".parquet")]
 
 
 def concatenate(splits: datasets.DatasetDict) -> datasets.Dataset:

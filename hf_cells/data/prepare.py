@@ -1,6 +1,7 @@
 """Write a dataset as Parquet that plain `datasets.load_dataset(folder)` reads, with a dataset card."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..errors import CellsError
 from ..files import atomic_folder
 from ..progress import track
 from .folders import CellFolder
+from .labelled_folders import LabelledFolder
 from .loading import load_dataset
 from .registry import builder_class, dataset_names
 
@@ -65,15 +67,17 @@ def prepare(
 
 
 def render_card(name: str, splits: datasets.DatasetDict) -> str:
-    """Return a dataset card: YAML for the Hub, then features, splits, licence and citation."""
-    builder = builder_class(name) if name in dataset_names() else CellFolder
-    title = name if name in dataset_names() else Path(name).name
+    """Return a dataset card: YAML for the Hub, then splits, classes, features, licence and citation."""
     first = next(iter(splits.values()))
+    labelled = bool({"label", "labels"} & first.features.keys())
+    own = LabelledFolder if labelled else CellFolder
+    builder = builder_class(name) if name in dataset_names() else own
+    title = name if name in dataset_names() else Path(os.path.abspath(name)).name
     config = first.info.config_name or "default"
     files = [{"split": str(split), "path": f"data/{split}-*.parquet"} for split in splits]
     metadata = {
         "license": builder.license,
-        "task_categories": ["image-segmentation"],
+        "task_categories": ["image-classification" if labelled else "image-segmentation"],
         "tags": ["biology", "microscopy", "cells", "hf-cells"],
         "configs": [{"config_name": config, "data_files": files}],
     }
@@ -83,6 +87,8 @@ def render_card(name: str, splits: datasets.DatasetDict) -> str:
     for split, dataset in splits.items():
         groups = {group for group in dataset["group"] if group} if "group" in dataset.column_names else set()
         lines.append(f"| {split} | {len(dataset)} | {len(groups) or 'not known'} |")
+    if labelled:
+        lines += ["", "## Classes\n", *_class_table(splits)]
     lines += ["", "## Features\n", "| column | type |", "|---|---|"]
     lines += [f"| `{column}` | {type(f).__name__} |" for column, f in first.features.items()]
     terms = "" if builder.redistributable else " Not cleared for redistribution: keep it where it is."
@@ -92,6 +98,22 @@ def render_card(name: str, splits: datasets.DatasetDict) -> str:
         lines += ["", f"```bibtex\n{builder.citation}\n```"]
     lines += ["", "Research use only. Written by `hf-cells prepare`.", ""]
     return "\n".join(lines)
+
+
+def _class_table(splits: datasets.DatasetDict) -> list[str]:
+    """Count the images of every class in every split."""
+    features = next(iter(splits.values())).features
+    several = "labels" in features
+    names = features["labels"].feature.names if several else features["label"].names
+    counts = [
+        Counter(label for row in data["labels"] for label in row) if several else Counter(data["label"])
+        for data in splits.values()
+    ]
+    rows = [f"| {' | '.join(['class', *map(str, splits)])} |", "|---" * (len(splits) + 1) + "|"]
+    for index, name in enumerate(names):
+        cells = [name.replace("|", "\\|"), *(str(count[index]) for count in counts)]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
 
 
 def _is_prepared(folder: Path) -> bool:

@@ -4,6 +4,7 @@ The order is a pure function of (seed, epoch), shared by all processes; each tak
 So a restart at step k continues exactly where it stopped, and no sample is seen twice or dropped.
 """
 
+import copy
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -108,8 +109,18 @@ class SegmentationSamples(Dataset[dict[str, Tensor]]):
         return {"pixel_values": image.contiguous(), **training_targets(truth, self.instances)}
 
 
+def without_normalisation(processor: Any) -> Any:
+    """Return a copy of an image processor that leaves mean and standard deviation to `normalise`."""
+    copied = copy.copy(processor)
+    copied.image_mean = copied.image_std = None
+    return copied
+
+
 def normalise(image: Tensor, processor: Any) -> Tensor:
-    """Subtract the processor's mean and divide by its standard deviation, as it does itself in prediction."""
+    """Subtract the processor's mean and divide by its standard deviation, as it does itself in prediction.
+
+    Works on `(C, H, W)` and on batches of it.
+    """
     if processor.image_mean is None or processor.image_std is None:
         return image
     mean, std = torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
@@ -159,12 +170,13 @@ def balanced_weights(values: Sequence[Any], power: float = 0.5) -> np.ndarray:
 
 
 def loader(
-    samples: SegmentationSamples, batches: EpochBatches, workers: int
+    samples: Dataset[dict[str, Tensor]], batches: EpochBatches, workers: int
 ) -> DataLoader[dict[str, Tensor]]:
     """Return the batches of the epoch that `batches` points at; workers live as long as the loader."""
     return DataLoader(
         samples,
         batch_sampler=batches,
+        collate_fn=getattr(samples, "collate", None),
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=4 if workers else None,

@@ -9,8 +9,6 @@ import numpy as np
 Row = TypeVar("Row")
 Interval = tuple[float, float]
 
-# A resample visits every row once. The limit counts rows and not seconds, so that the same data gives the
-# same interval on a slow and on a fast machine.
 _MAX_ROW_VISITS = 1_000_000
 _MIN_RESAMPLES = 200
 
@@ -24,6 +22,7 @@ def bootstrap_intervals(
     confidence: float = 0.95,
     seed: int = 0,
     keys: Sequence[str] | None = None,
+    max_row_visits: int = _MAX_ROW_VISITS,
 ) -> dict[str, Interval | None]:
     """Percentile bootstrap (Efron & Tibshirani 1993, ch. 13) of every number that `aggregate` returns.
 
@@ -35,10 +34,12 @@ def bootstrap_intervals(
         rows: One item per image, in any form that `aggregate` takes.
         aggregate: From a list of rows to named numbers; values that are not numbers are passed over.
         groups: One per row, or None for a bootstrap over rows.
-        n_resamples: Upper limit. Above 1,000 rows it is lowered to 1,000,000 / rows, never under 200.
+        n_resamples: Upper limit. With many rows it is lowered to `max_row_visits` / rows, never under 200.
         confidence: Coverage of the two-sided interval, in (0, 1).
         seed: Equal seeds give equal intervals.
         keys: The names to report; all scalar ones by default.
+        max_row_visits: A resample visits every row once. The limit counts rows and not seconds, so that the
+            same data gives the same interval on a slow and on a fast machine.
 
     Returns:
         `(low, high)` per key. None where no interval exists: fewer than two groups (or rows), or a value that
@@ -62,7 +63,7 @@ def bootstrap_intervals(
         return dict.fromkeys(names)
 
     rng = np.random.default_rng(seed)
-    count = min(n_resamples, max(_MIN_RESAMPLES, _MAX_ROW_VISITS // len(rows)))
+    count = min(n_resamples, max(_MIN_RESAMPLES, max_row_visits // len(rows)))
     values = np.empty((count, len(names)))
     for sample in range(count):
         drawn = rng.integers(len(units), size=len(units))

@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import CellsError
 from ..files import atomic_write
 from .gallery import plot_segmentation_examples
+from .results import HEADLINES
 
 __all__ = ["plot_curves", "plot_score_by_stratum", "plot_segmentation_examples", "plot_threshold_curve"]
 
@@ -27,18 +28,6 @@ BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", 
 _LINES = (BLUE, ORANGE, GREEN, PURPLE)
 WIDTH_INCHES = 9.0
 _DPI = 150
-
-# Which validation metrics say most about a model, best first; a figure shows the first three that are there.
-_METRICS = (
-    "dsb_score",
-    "mean_class_accuracy",
-    "accuracy",
-    "ap50_image_mean",
-    "mean_iou",
-    "dice_per_image",
-    "soft_dice",
-    "pixel_accuracy",
-)
 
 
 def plot_curves(
@@ -56,7 +45,7 @@ def plot_curves(
         CellsError: When the history is missing, empty, or lacks a column.
     """
     history = _read_history(Path(history_csv))
-    measured = [name for name in _METRICS if f"validation_{name}" in history]
+    measured = [name for name in HEADLINES if f"validation_{name}" in history]
     for name in metrics or ():
         if f"validation_{name}" not in history:
             raise CellsError(
@@ -64,7 +53,7 @@ def plot_curves(
             )
     chosen = list(metrics or measured[:3])
 
-    figure = _figure(height=6.2 if chosen else 4.4)
+    figure = new_figure(height=6.2 if chosen else 4.4)
     ratios = [1.0, 1.15, 0.45] if chosen else [1.0, 0.45]
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
     epochs = history["epoch"]
@@ -87,7 +76,7 @@ def plot_curves(
     for axis in axes[:-1]:
         # Beside the curves, where a legend can never cover one.
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_score_by_stratum(
@@ -105,7 +94,7 @@ def plot_score_by_stratum(
     """
     strata = results.get("strata") or {}
     whole = results["metrics"]
-    name = metric or next((key for key in _METRICS if key in whole), None)
+    name = metric or next((key for key in HEADLINES if key in whole), None)
     rows = [(stratum, table[name]) for stratum, table in strata.items() if name in table]
     if name not in whole or not rows:
         raise CellsError(
@@ -113,7 +102,7 @@ def plot_score_by_stratum(
         )
     rows.sort(key=lambda row: np.nan_to_num(_number(row[1]["value"]), nan=-np.inf))
 
-    figure = _figure(height=1.3 + 0.42 * len(rows))
+    figure = new_figure(height=1.3 + 0.42 * len(rows))
     axis = figure.subplots()
     for position, (_, entry) in enumerate(rows):
         value = _number(entry["value"])
@@ -137,7 +126,7 @@ def plot_score_by_stratum(
     axis.set_xlim(0, max(1.0, *(_number(entry["value"]) for _, entry in rows)) * 1.08)
     axis.set_xlabel(f"{name}, {results['split']['name']} split (images in brackets, 95 % intervals)")
     axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False, borderaxespad=0.2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_threshold_curve(rows: Sequence[Mapping[str, float]], path: str | os.PathLike[str]) -> None:
@@ -152,7 +141,7 @@ def plot_threshold_curve(rows: Sequence[Mapping[str, float]], path: str | os.Pat
     """
     if not rows:
         raise CellsError("no thresholds to draw; give the rows of precision_by_threshold")
-    figure = _figure(height=4.2)
+    figure = new_figure(height=4.2)
     axis = figure.subplots()
     thresholds = [row["threshold"] for row in rows]
     names = [name for name in rows[0] if name != "threshold"]
@@ -170,7 +159,7 @@ def plot_threshold_curve(rows: Sequence[Mapping[str, float]], path: str | os.Pat
     axis.set_ylabel("AP = TP / (TP + FP + FN)")
     axis.set_ylim(0, 1.05)
     axis.legend(frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 _AP_LABELS = {
@@ -257,15 +246,17 @@ def _cycle(count: int) -> list[str]:
     return [_LINES[index % len(_LINES)] for index in range(count)]
 
 
-def _figure(height: float) -> Figure:
+def new_figure(height: float) -> Figure:
+    """A figure of the common width; `height` in inches."""
     figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Give the axes their common look, and write the PNG."""
     for axis in figure.axes:
-        if axis.axison:
+        if axis.axison and not axis.images and axis.get_label() != "<colorbar>":
             axis.spines[["top", "right"]].set_visible(False)
             axis.grid(color="#E3E3E3", linewidth=0.7)
             axis.set_axisbelow(True)

@@ -25,19 +25,25 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "run": ("recipe", "seed", "seconds", "hardware", "versions"),
 }
 
-# The order in which people want to read them.
-_HEADLINES = (
+# What a reader looks for first, and the order in which one of them becomes the headline.
+HEADLINES = (
     "dsb_score",
-    "ap50_image_mean",
-    "ap50_pooled",
     "pq",
-    "mean_average_precision",
+    "ap50_image_mean",
     "mean_class_accuracy",
     "accuracy",
+    "mean_average_precision",
+    "macro_f1",
+    "f1_macro",
     "mean_iou",
     "dice_per_image",
+    "soft_dice",
+    "ap50_pooled",
     "pixel_accuracy",
 )
+
+# Strata that are no parts of a split beside each other.
+WHOLE_SPLIT, WITHOUT_COPIES = "whole split", "without copies of other splits"
 
 _LIBRARIES = (
     "hf-cells",
@@ -88,7 +94,7 @@ def read_results(path: str | os.PathLike[str]) -> dict[str, Any]:
 def metrics_line(results: Mapping[str, Any], limit: int = 4) -> str:
     """One line for people: `dsb_score 0.612 [0.58, 0.64] · pq 0.550 [0.52, 0.58] (test, 133 images)`."""
     metrics = results["metrics"]
-    names = [name for name in _HEADLINES if name in metrics] or list(metrics)
+    names = [name for name in HEADLINES if name in metrics] or list(metrics)
     parts = [_metric_text(name, metrics[name]) for name in names[:limit]]
     count = max((entry["n"] for entry in metrics.values()), default=0)
     images = "image" if count == 1 else "images"

@@ -3,20 +3,26 @@
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..data.samples import ImageRows
-from ..errors import CellsError
 from ..models.image_reading import read_image
 from ..progress import track
 from .bootstrap import bootstrap_intervals, scalar_keys
-from .results import describe_hardware, library_versions
 from .scoring import Scoring, Statistics, choose_scoring
+from .sections import (
+    add_context,
+    dataset_section,
+    decision_section,
+    naming_image,
+    read_identities,
+    run_section,
+    split_section,
+)
 
 # Totals of this very split: there is nothing to estimate, so no interval.
 _TOTALS = frozenset({"objects_true", "objects_pred"})
@@ -89,10 +95,10 @@ def evaluate_segmentation(
     scored = _score_images(pipe, dataset, split_name, progress)
     scoring, rows, statistics = scored.scoring, scored.rows, scored.statistics
     results: dict[str, Any] = {
-        "dataset": {**_dataset_section(dataset), "fingerprint": scored.fingerprint},
-        "split": {"name": split_name, **_units([row["group"] for row in rows]), "leaks": None, "audit": None},
+        "dataset": dataset_section(dataset, scored.fingerprint),
+        "split": split_section(split_name, [row["group"] for row in rows]),
         "metrics": _measure(scoring, rows, statistics, n_resamples, seed),
-        "decision": _decision(pipe),
+        "decision": decision_section(pipe),
     }
     if "modality" in dataset.column_names:
         results["strata"] = {}
@@ -100,15 +106,8 @@ def evaluate_segmentation(
             members = [index for index, row in enumerate(rows) if row["modality"] == modality]
             chosen = [rows[index] for index in members], [statistics[index] for index in members]
             results["strata"][modality] = _measure(scoring, *chosen, n_resamples, seed)
-    results["run"] = {
-        "recipe": None,
-        "seed": None,
-        "seconds": round(time.perf_counter() - begun, 3),
-        "hardware": describe_hardware(),
-        "versions": library_versions(),
-    }
-    for section, known in (context or {}).items():
-        results[section] = {**results.get(section, {}), **known}
+    results["run"] = run_section(begun)
+    add_context(results, context)
     return Evaluation(results, rows, statistics, scoring.headline)
 
 
@@ -122,7 +121,9 @@ class _Scored:
 
 def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _Scored:
     """Predict and score every image, one at a time."""
-    identities = _identities(dataset, split_name)
+    identities = read_identities(dataset, split_name, ["modality"])
+    for identity in identities:
+        identity["modality"] = identity.get("modality") or "unknown"
     images = ImageRows(dataset)
     indices = range(len(images))
     scoring: Scoring | None = None
@@ -131,7 +132,7 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
     statistics: list[Statistics] = []
     for index in track(indices, f"evaluating {split_name}") if progress else indices:
         identity = identities[index]
-        with _naming(identity["image_id"], split_name):
+        with naming_image(identity["image_id"], split_name):
             row = images[index]
             image = read_image(row["image"])
             started = time.perf_counter()
@@ -139,7 +140,7 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
             seconds = time.perf_counter() - started
         # What the model returns is known only now; a mismatch with the split is no fault of this image.
         scoring = scoring or choose_scoring(prediction, dataset.column_names, pipe.model.config)
-        with _naming(identity["image_id"], split_name):
+        with naming_image(identity["image_id"], split_name):
             truth = scoring.truth(row)
             statistics.append(scoring.score(truth, np.asarray(prediction[scoring.output])))
         content.update(f"{identity['image_id']} {image.shape} {image.dtype} {truth.dtype}".encode())
@@ -148,21 +149,8 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
         values = scoring.aggregate(statistics[-1:])
         scores = {key: values[key] for key in scalar_keys(values)}
         rows.append({**identity, "seconds": seconds, "metrics": scores})
-    assert scoring is not None  # _identities refuses an empty split
+    assert scoring is not None  # read_identities refuses an empty split
     return _Scored(scoring, rows, statistics, content.hexdigest()[:16])
-
-
-@contextmanager
-def _naming(image_id: str, split_name: str) -> Iterator[None]:
-    """Any failure inside becomes an error that names the image."""
-    try:
-        yield
-    except Exception as error:
-        cause = str(error) if isinstance(error, CellsError) else f"{type(error).__name__}: {error}"
-        raise CellsError(
-            f"image {image_id!r} of split {split_name!r} cannot be evaluated ({cause}); "
-            "mend the image or its truth: none is left out of a score"
-        ) from error
 
 
 def _measure(
@@ -189,57 +177,3 @@ def _measure(
     if "per_class" in values:
         entries["mean_iou"]["per_class"] = values["per_class"]
     return entries
-
-
-def _identities(dataset: Any, split_name: str) -> list[dict[str, Any]]:
-    """image_id, group and modality of every image, read without decoding one."""
-    columns = dataset.column_names
-    missing = [name for name in ("image_id", "image") if name not in columns]
-    if missing:
-        raise CellsError(
-            f"split {split_name!r} has no column {missing[0]!r} (it has {', '.join(columns)}); "
-            "load it with hf_cells.load_dataset"
-        )
-    if len(dataset) == 0:
-        raise CellsError(f"split {split_name!r} has no images; choose another split")
-    known = [name for name in ("image_id", "group", "modality") if name in columns]
-    return [
-        {
-            "image_id": str(row["image_id"]),
-            "group": row.get("group"),
-            "modality": row.get("modality") or "unknown",
-        }
-        for row in dataset.select_columns(known).to_list()
-    ]
-
-
-def _units(groups: Sequence[Hashable | None]) -> dict[str, Any]:
-    """The unit of resampling and how many there are; an image without a group is one of its own."""
-    known = set(groups) - {None}
-    return {"unit": "group" if known else "image", "groups": len(known) + list(groups).count(None)}
-
-
-def _dataset_section(dataset: Any) -> dict[str, Any]:
-    info = dataset.info
-    return {
-        "name": info.dataset_name or info.builder_name or "unnamed",
-        "config": info.config_name,
-        "license": info.license or None,
-    }
-
-
-def _decision(pipe: Any) -> dict[str, Any]:
-    """Thresholds and temperature that travel with the model: chosen on validation, or the defaults.
-
-    The decoding of instances belongs to the image processor, the thresholds of classes to the configuration.
-    """
-    config, processor = pipe.model.config, getattr(pipe, "image_processor", None)
-    decoding = getattr(processor, "decision_thresholds", None) or {}
-    classes = getattr(config, "decision_thresholds", None) or {}
-    temperature = float(getattr(config, "calibration_temperature", None) or 1.0)
-    chosen_on = getattr(processor, "thresholds_chosen_on", "default")
-    return {
-        "thresholds": {**decoding, **classes},
-        "temperature": temperature,
-        "chosen_on": "validation" if classes or temperature != 1.0 else chosen_on,
-    }

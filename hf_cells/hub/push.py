@@ -189,10 +189,10 @@ def _stage(folder: Path, staged: Path, repo_id: str) -> Path:
 
 
 def _complete_code(config: dict[str, Any], folder: Path) -> None:
-    from ..models.loading import CLASSES
+    from ..models.loading import FAMILIES
     from ..models.saving import write_code
 
     if (
-        config.get("model_type") in CLASSES
+        config.get("model_type") in FAMILIES
     ):  # code of others stays theirs: what is missing is named as a problem
         write_code(config["model_type"], folder)

@@ -1,4 +1,4 @@
-"""Segmentation metrics equal to their published definitions: cores in numpy, wrapped as `evaluate.Metric`.
+"""Metrics of classes and cells, equal to their published definitions: numpy cores and `evaluate.Metric`s.
 
 The wrappers are imported on first use, because `evaluate` takes seconds to load.
 """
@@ -11,6 +11,7 @@ from hf_cells.metrics.aggregate import (
     score_instances,
     score_semantic,
 )
+from hf_cells.metrics.classification import classification_metrics, decision_metrics, multilabel_metrics
 from hf_cells.metrics.instance import (
     DSB_THRESHOLDS,
     MATCHING_THRESHOLDS,
@@ -29,6 +30,14 @@ from hf_cells.metrics.instance import (
     pool,
 )
 from hf_cells.metrics.overlap import Overlap, label_overlap
+from hf_cells.metrics.ranking import (
+    average_precision_score,
+    precision_recall_curve,
+    ranking_areas,
+    roc_auc,
+    roc_curve,
+)
+from hf_cells.metrics.reliability import ReliabilityBins, expected_calibration_error, reliability_bins
 from hf_cells.metrics.semantic import (
     confusion_matrix,
     dice_per_class,
@@ -43,19 +52,27 @@ from hf_cells.metrics.semantic import (
 
 if TYPE_CHECKING:
     from hf_cells.metrics.evaluate_metrics import (
+        ClassificationMetric,
         InstanceSegmentationMetric,
         SemanticSegmentationMetric,
         SoftDiceMetric,
     )
 
-_WRAPPERS = ("InstanceSegmentationMetric", "SemanticSegmentationMetric", "SoftDiceMetric")
+_WRAPPERS = (
+    "ClassificationMetric",
+    "InstanceSegmentationMetric",
+    "SemanticSegmentationMetric",
+    "SoftDiceMetric",
+)
 
 __all__ = [
     "DSB_THRESHOLDS",
     "MATCHING_THRESHOLDS",
+    "ClassificationMetric",
     "InstanceSegmentationMetric",
     "Matching",
     "Overlap",
+    "ReliabilityBins",
     "SemanticSegmentationMetric",
     "SoftDiceMetric",
     "aggregate_instances",
@@ -63,23 +80,33 @@ __all__ = [
     "aggregated_jaccard_index",
     "aggregated_jaccard_index_plus",
     "average_precision",
+    "average_precision_score",
     "cellpose_aggregated_jaccard_index",
+    "classification_metrics",
     "confusion_matrix",
+    "decision_metrics",
     "dice2",
     "dice_per_class",
     "dsb_score",
     "dsb_true_positives",
+    "expected_calibration_error",
     "foreground_dice",
     "image_dice",
     "iou_per_class",
     "label_overlap",
     "match_pairs",
     "matching",
+    "multilabel_metrics",
     "panoptic_quality",
     "pixel_accuracy",
     "pool",
     "precision_per_class",
+    "precision_recall_curve",
+    "ranking_areas",
     "recall_per_class",
+    "reliability_bins",
+    "roc_auc",
+    "roc_curve",
     "score_instances",
     "score_semantic",
     "soft_dice",

@@ -19,7 +19,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_cells.metrics import aggregate, semantic
+from hf_cells.metrics import aggregate, classification, semantic
 
 _STORED_AS = datasets.Features(
     {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
@@ -172,3 +172,59 @@ class SoftDiceMetric(_RowMetric):
     def _dice(self, sums: np.ndarray) -> float:
         shared, true_sum, pred_sum = sums
         return float((2 * shared + self.smooth) / (true_sum + pred_sum + self.smooth))
+
+
+class ClassificationMetric(_RowMetric):
+    """Every metric of `classification_metrics` or `multilabel_metrics`, from probabilities.
+
+    Args:
+        class_names: K names in the order of the probabilities.
+        multi_label: references are rows of K zeros and ones; else one class number per image.
+        thresholds: K positive numbers. The decision is the class with the largest probability / threshold
+            (default 1), or with `multi_label` every label that reaches its threshold (default 0.5).
+        **kwargs: of `evaluate.Metric`.
+    """
+
+    def __init__(
+        self,
+        class_names: Sequence[str],
+        multi_label: bool = False,
+        thresholds: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.class_names = list(class_names)
+        self.multi_label = multi_label
+        default = [0.5 if multi_label else 1.0] * len(self.class_names)
+        self.thresholds = np.asarray(default if thresholds is None else thresholds, dtype=np.float64)
+        if self.thresholds.shape != (len(self.class_names),) or not (self.thresholds > 0).all():
+            raise ValueError(f"thresholds must be {len(self.class_names)} positive numbers")
+        super().__init__(**kwargs)
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Classification: accuracy, mean class accuracy, F1, ROC AUC, AP, Brier score, ECE.",
+            citation="",
+            inputs_description=(
+                "\n\npredictions: (K,) probabilities per image; references: class numbers, or (K,) zeros and "
+                "ones. `compute` returns the keys of `hf_cells.metrics.classification_metrics` or "
+                "`multilabel_metrics`."
+            ),
+            features=_STORED_AS,
+        )
+
+    def _row(self, prediction: Any, reference: Any) -> dict[str, Any]:
+        row = {
+            "probabilities": np.asarray(prediction, dtype=np.float64).tolist(),
+            "label": np.asarray(reference).tolist(),
+        }
+        self._aggregate([row])  # a wrong shape or label is refused with the image that has it
+        return row
+
+    def _aggregate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        labels = np.array([row["label"] for row in rows])
+        probabilities = np.array([row["probabilities"] for row in rows])
+        if self.multi_label:
+            decided = probabilities >= self.thresholds
+            return classification.multilabel_metrics(labels, probabilities, decided, self.class_names)
+        decided = (probabilities / self.thresholds).argmax(axis=1)
+        return classification.classification_metrics(labels, probabilities, decided, self.class_names)

@@ -74,7 +74,6 @@ class CellImageProcessor(BaseImageProcessor):
         Args:
             images: Paths, bytes, PIL images, arrays or tensors, one or a list of them.
             return_tensors: Only "pt".
-            **kwargs: Taken and not used; stock callers pass them.
             **kwargs: Taken and not used: stock pipelines pass settings of their own.
 
         Returns:
@@ -101,6 +100,7 @@ class CellImageProcessor(BaseImageProcessor):
     def _one(self, image: Any) -> Tensor:
         pixels = self.conform(read_image(image, max_pixels=self.max_pixels))
         low, high = self.intensity_range(pixels)
+        pixels = self.frame(pixels, low, high)
         tensor = torch.from_numpy(self.scale_intensities(pixels, low, high)).permute(2, 0, 1).contiguous()
         size = self.network_size(tensor.shape[-2:])
         if size == tuple(tensor.shape[-2:]):
@@ -109,6 +109,10 @@ class CellImageProcessor(BaseImageProcessor):
         return F.interpolate(tensor[None], size=size, mode="bilinear", antialias=size[0] < tensor.shape[-2])[
             0
         ]
+
+    def frame(self, image: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Hook for what changes the outline of `(H, W, C)` before it is scaled; here nothing does."""
+        return image
 
     def network_size(self, size: Sequence[int]) -> tuple[int, int]:
         """Height and width that the model sees of an image of this height and width."""

@@ -1,21 +1,42 @@
 """`hf_cells.pipeline`: from a folder or a repository to a pipeline that is ready to predict."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig
 
 from ..errors import CellsError
-from .configuration_cell_unet import CellUNetInstanceConfig, CellUNetSemanticConfig
 from .image_processing_cells import CellInstanceImageProcessor, CellSemanticImageProcessor
+from .image_processing_classification import CellClassificationImageProcessor
+from .modeling_cell_classification import CellForImageClassification
 from .modeling_cell_unet import CellUNetForInstanceSegmentation, CellUNetForSemanticSegmentation
+from .pipeline_cell_classification import CellClassificationPipeline
 from .pipeline_cell_segmentation import CellSegmentationPipeline
 
-TASK = "cell-segmentation"
-CLASSES: dict[str, tuple[Any, Any]] = {
-    CellUNetSemanticConfig.model_type: (CellUNetForSemanticSegmentation, CellSemanticImageProcessor),
-    CellUNetInstanceConfig.model_type: (CellUNetForInstanceSegmentation, CellInstanceImageProcessor),
+
+class Family(NamedTuple):
+    """The classes that belong to one `model_type`.
+
+    `auto_model` is the Auto class under which the stock pipeline of the task looks for the model.
+    """
+
+    model: Any
+    processor: Any
+    pipeline: Any
+    task: str
+    auto_model: str
+
+
+_SEGMENTATION = (CellSegmentationPipeline, "cell-segmentation", "AutoModelForImageSegmentation")
+_CLASSIFICATION = (CellClassificationPipeline, "cell-classification", "AutoModelForImageClassification")
+FAMILIES: dict[str, Family] = {
+    family.model.config_class.model_type: family
+    for family in (
+        Family(CellUNetForSemanticSegmentation, CellSemanticImageProcessor, *_SEGMENTATION),
+        Family(CellUNetForInstanceSegmentation, CellInstanceImageProcessor, *_SEGMENTATION),
+        Family(CellForImageClassification, CellClassificationImageProcessor, *_CLASSIFICATION),
+    )
 }
 
 
@@ -26,7 +47,7 @@ def pipeline(
     revision: str | None = None,
     token: str | None = None,
     **options: Any,
-) -> CellSegmentationPipeline:
+) -> Any:
     """Load a model and its image processor, and return the pipeline that predicts with them.
 
     The installed code runs, never the code in the repository.
@@ -36,8 +57,7 @@ def pipeline(
         device: Where to run, as in transformers; the first accelerator by default, otherwise the CPU.
         revision: Branch, tag or commit of the repository.
         token: Access token; by default the one of `hf auth login`.
-        **options: Options of [`CellSegmentationPipeline`]: `tile`, `overlap`, `test_time_augmentation`,
-            `precision`, `threshold`, `decision_thresholds`, `batch_size`.
+        **options: Options of the pipeline: those of [`CellSegmentationPipeline`] or [`CellClassificationPipeline`].
 
     Raises:
         CellsError: When there is no such model, or it is not one of this package.
@@ -49,15 +69,15 @@ def pipeline(
         )
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
-        if config.model_type not in CLASSES:
-            raise ValueError(f"its model_type {config.model_type!r} is none of {', '.join(CLASSES)}")
-        model_class, processor_class = CLASSES[config.model_type]
-        network = model_class.from_pretrained(source, config=config, dtype=torch.float32, **hub)
-        processor = processor_class.from_pretrained(source, **hub)
+        if config.model_type not in FAMILIES:
+            raise ValueError(f"its model_type {config.model_type!r} is none of {', '.join(FAMILIES)}")
+        family = FAMILIES[config.model_type]
+        network = family.model.from_pretrained(source, config=config, dtype=torch.float32, **hub)
+        processor = family.processor.from_pretrained(source, **hub)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise CellsError(f"cannot load a cell-segmentation model from {source}: {reason}") from error
-    return CellSegmentationPipeline(network, image_processor=processor, task=TASK, device=device, **options)
+        raise CellsError(f"cannot load a model of hf-cells from {source}: {reason}") from error
+    return family.pipeline(network, image_processor=processor, task=family.task, device=device, **options)
 
 
-__all__ = ["TASK", "pipeline"]
+__all__ = ["FAMILIES", "Family", "pipeline"]

@@ -8,8 +8,7 @@ from transformers.dynamic_module_utils import custom_object_save
 
 from ..errors import CellsError
 from ..files import atomic_folder
-from .loading import CLASSES
-from .pipeline_cell_segmentation import CellSegmentationPipeline
+from .loading import FAMILIES
 
 _WEIGHTS = "*.safetensors*"
 
@@ -20,7 +19,7 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
     The folder appears, or is replaced, in one step. What else an older one held (card, figures, results) is kept.
 
     Args:
-        model: A [`CellUNetForSemanticSegmentation`] or [`CellUNetForInstanceSegmentation`].
+        model: One of this package.
         processor: Its image processor.
         folder: Where to; usually `model/` of a run.
 
@@ -31,17 +30,18 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
         CellsError: When the folder cannot be written.
     """
     folder = Path(folder)
-    config_class, model_class, pipeline_class = type(model.config), type(model), CellSegmentationPipeline
+    family = FAMILIES[model.config.model_type]
+    config_class, model_class, pipeline_class = type(model.config), type(model), family.pipeline
     # One class answers to several Auto classes: the task's own, the stock pipeline's, and AutoModel.
-    heads = {model_class._auto_class, "AutoModelForImageSegmentation", "AutoModel"}
+    heads = {model_class._auto_class, family.auto_model, "AutoModel"}
     model.config.auto_map = {
         "AutoConfig": _reference(config_class),
         **{head: _reference(model_class) for head in sorted(heads)},
     }
     model.config.custom_pipelines = {
-        "cell-segmentation": {
+        family.task: {
             "impl": _reference(pipeline_class),
-            "pt": ["AutoModelForImageSegmentation"],
+            "pt": [family.auto_model],
             "type": "image",
         }
     }
@@ -60,10 +60,10 @@ def write_code(model_type: str, folder: str | Path) -> None:
     Raises:
         CellsError: When the type is none of this package.
     """
-    if model_type not in CLASSES:
-        raise CellsError(f"model_type {model_type!r} is none of this package; known: {', '.join(CLASSES)}")
-    model_class, processor_class = CLASSES[model_type]
-    for cls in (model_class.config_class, model_class, processor_class, CellSegmentationPipeline):
+    if model_type not in FAMILIES:
+        raise CellsError(f"model_type {model_type!r} is none of this package; known: {', '.join(FAMILIES)}")
+    family = FAMILIES[model_type]
+    for cls in (family.model.config_class, family.model, family.processor, family.pipeline):
         custom_object_save(cls, folder)
 
 

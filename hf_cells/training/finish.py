@@ -9,24 +9,13 @@ import torch
 
 from .. import evaluation as ev
 from ..data.audit import leak_report
-from ..data.samples import truth_of
 from ..hub.card import write_card
-from ..metrics import aggregate_instances, score_instances
-from ..models.image_reading import read_image
-from ..models.instance_decoding import DECODING_DEFAULTS, decode_instances
 from ..models.saving import save_model_repository
-from ..progress import track
 from .loop import Setup, State
 from .recipe import save_recipe
+from .setup import published_leak
 
-# First the default, as `choose_thresholds` wants it.
-CANDIDATES = {
-    "merge_depth": (0.2, 0.1, 0.15, 0.3),
-    "foreground": (0.5, 0.4, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8),
-    "boundary_weight": (0.5, 0.0, 1.0),
-    "min_score": (0.0, 0.6, 0.7, 0.8, 0.85, 0.9),
-    "min_size": (12.0, 6.0, 20.0, 30.0),
-}
+_UNITS = {"random": "image", "modality": "modality and size", "project": "imaging project"}
 
 
 def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str, Any] | None:
@@ -36,59 +25,22 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
         return None
     model = setup.accelerator.unwrap_model(setup.model, keep_fp32_wrapper=False)
     model = model.float().to("cpu", memory_format=torch.contiguous_format).eval()
-    recipe, run_dir = setup.recipe, setup.run_dir
-    if setup.instances and recipe["evaluation"]["tune"] and setup.validation is not None:
-        chosen, score = tune_decoding(setup, model)
-        setup.processor.decision_thresholds |= chosen
-        setup.processor.thresholds_chosen_on = "validation"
-        print(f"decoding chosen on validation ({score:.4f}): {chosen}", flush=True)
+    wishes, run_dir = setup.recipe["evaluation"], setup.run_dir
+    if wishes["tune"] and setup.validation is not None and (said := setup.task.tune(setup, model)):
+        print(said, flush=True)
     folder = save_model_repository(model, setup.processor, run_dir / "model")
-    split = "test" if recipe["evaluation"]["test"] and "test" in splits else "validation"
+    split = "test" if wishes["test"] and "test" in splits else "validation"
     if split not in splits:
         return None
-    pipe = ev.load_pipeline(
-        folder,
-        device=setup.accelerator.device,
-        test_time_augmentation=recipe["evaluation"]["test_time_augmentation"],
-    )
-    measured = ev.evaluate_segmentation(
-        pipe,
-        splits[split],
-        split_name=split,
-        n_resamples=recipe["evaluation"]["n_resamples"],
-        context=run_context(setup, splits, state),
-    )
-    ev.write_results(run_dir / "results.json", measured.results)
-    ev.draw_figures(measured, pipe, splits[split], run_dir / "figures")
+    options: dict[str, Any] = {"test_time_augmentation": True} if wishes["test_time_augmentation"] else {}
+    pipe = ev.load_pipeline(folder, device=setup.accelerator.device, **options)
+    context = run_context(setup, splits, state)
+    results = setup.task.evaluate(setup, pipe, splits, split, context, run_dir / "figures")
+    ev.write_results(run_dir / "results.json", results)
     if (run_dir / "history.csv").exists():
         ev.plot_curves(run_dir / "history.csv", run_dir / "figures" / "curves.png")
-    publish_files(run_dir, recipe)
-    return measured.results
-
-
-def tune_decoding(setup: Setup, model: Any) -> tuple[dict[str, float], float]:
-    """Coordinate search over `CANDIDATES` on the validation split, with the maps computed once."""
-    assert setup.validation is not None
-    maps, truths = [], []
-    device = setup.accelerator.device
-    model = model.to(device)
-    with torch.inference_mode():
-        for row in track([setup.validation[i] for i in range(len(setup.validation))], "choosing thresholds"):
-            pixel_values = setup.processor(read_image(row["image"]))["pixel_values"].to(device)
-            truths.append(truth_of(row))
-            maps.append(
-                setup.processor.to_original_size(
-                    model(pixel_values).logits[0].float().cpu(), truths[-1].shape
-                ).numpy()
-            )
-    model.to("cpu")
-
-    def score(settings: dict[str, float]) -> float:
-        found = [decode_instances(item, settings)[0] for item in maps]
-        return aggregate_instances([score_instances(t, f) for t, f in zip(truths, found)])["dsb_score"]
-
-    assert CANDIDATES.keys() <= DECODING_DEFAULTS.keys()
-    return ev.choose_thresholds(CANDIDATES, score)
+    publish_files(run_dir, setup.recipe)
+    return results
 
 
 def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str, dict[str, Any]]:
@@ -96,14 +48,16 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
     recipe = setup.recipe
     audit = leak_report(splits)
     options = recipe["data"]["options"]
-    unit = {"random": "image", "modality": "modality and size", "project": "imaging project"}
+    unit = {"unit": _UNITS[options.get("split_by", "random")]} if hasattr(setup.task, "instances") else {}
     return {
         "dataset": {"name": _public_name(recipe), "simulated": _simulated(recipe)},
         "split": {
+            **unit,
             "leaks": audit["leaks"],
             "audit": audit["summary"],
-            "unit": unit.get(options.get("split_by", "random"), "image"),
+            "published_leak": published_leak(recipe),
             "options": options,
+            "report": audit,
         },
         "run": {
             "recipe": recipe["name"],

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from ..data.samples import EpochBatches, ImageRows, SegmentationSamples, loader, workers_ended
+from ..data.samples import EpochBatches, ImageRows, loader, workers_ended
 from ..errors import CellsError
 from ..files import atomic_write
 from .averaging import MovingAverage
@@ -34,6 +34,7 @@ from .display import Display
 from .launch import StopSignal, any_process
 from .optimisers import Schedule, make_optimizer
 from .precision import FORMATS
+from .task import Task
 from .validation import is_better, validate
 
 
@@ -46,10 +47,10 @@ class Setup:
     accelerator: Accelerator
     model: Any
     processor: Any
-    samples: SegmentationSamples
+    samples: Any
     batches: EpochBatches
     validation: ImageRows | None
-    instances: bool
+    task: Task
     memory_format: str
     resume_from: Path | None = None
 
@@ -62,6 +63,7 @@ class State:
     step_in_epoch: int = 0  # batches of it that are done
     step: int = 0  # batches done in all
     loss_sum: float = 0.0  # over the batches of this epoch that are done
+    accuracy_sum: float | None = None  # the same for the share of right answers, where the task has them
     best_score: float | None = None
     best_epoch: int | None = None
     bad_validations: int = 0
@@ -81,7 +83,7 @@ def train(setup: Setup) -> State:
     model.to(accelerator.device, memory_format=FORMATS[setup.memory_format])
     if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
         model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    optimizer = make_optimizer(model, settings["optimizer"])
+    optimizer = make_optimizer(model, settings["optimizer"], settings["layer_decay"])
     accumulation = settings["gradient_accumulation_steps"]
     schedule = Schedule(
         optimizer, settings["schedule"], setup.batches.steps // accumulation, settings["epochs"]
@@ -105,11 +107,13 @@ def train(setup: Setup) -> State:
             wrapped.train()
             epoch_begun, images = time.monotonic(), 0
             for batch in iterator:
-                loss = _step(setup, wrapped, optimizer, schedule, average, batch)
+                loss, accuracy = _step(setup, wrapped, optimizer, schedule, average, batch)
                 images += len(batch["pixel_values"]) * accelerator.num_processes
                 state.step += 1
                 state.step_in_epoch += 1
                 state.loss_sum += float(loss)
+                if accuracy is not None:
+                    state.accuracy_sum = (state.accuracy_sum or 0.0) + float(accuracy)
                 display.step(
                     state, optimizer.param_groups[0]["lr"], images / (time.monotonic() - epoch_begun)
                 )
@@ -132,6 +136,7 @@ def train(setup: Setup) -> State:
                 "epoch": state.epoch + 1,
                 "step": state.step,
                 "train_loss": _mean(accelerator, state.loss_sum / max(1, state.step_in_epoch)),
+                **_train_accuracy(accelerator, state),
                 "learning_rate": optimizer.param_groups[0]["lr"],
                 "images_per_second": round(speed, 2),
                 "seconds": round(time.monotonic() - begun, 1),
@@ -139,9 +144,7 @@ def train(setup: Setup) -> State:
             last = state.finished or state.epoch + 1 == settings["epochs"]
             if setup.validation and ((state.epoch + 1) % settings["validate_every"] == 0 or last):
                 with average.applied(model) if average else nullcontext():
-                    scores = validate(
-                        model, setup.processor, setup.validation, accelerator, instances=setup.instances
-                    )
+                    scores = validate(setup.task, model, setup.processor, setup.validation, accelerator)
                     score = scores.get(metric, math.nan)  # undefined where no image has an object, for some
                     if is_better(score, state.best_score, metric):
                         state.best_score, state.best_epoch = score, state.epoch + 1
@@ -155,7 +158,8 @@ def train(setup: Setup) -> State:
                     settings["patience"] is not None and state.bad_validations >= settings["patience"]
                 )
             state.history.append(row)
-            state.epoch, state.step_in_epoch, state.loss_sum = state.epoch + 1, 0, 0.0
+            state.epoch, state.step_in_epoch = state.epoch + 1, 0
+            state.loss_sum, state.accuracy_sum = 0.0, None
             state.seconds = time.monotonic() - begun
             _write_history(setup, state)
             display.epoch(row, metric, state)
@@ -170,13 +174,14 @@ def train(setup: Setup) -> State:
 
 def _step(
     setup: Setup, model: Any, optimizer: Any, schedule: Schedule, average: MovingAverage | None, batch: Any
-) -> Tensor:
-    """One batch: forward, backward, and on every accumulation boundary an update."""
+) -> tuple[Tensor, Tensor | None]:
+    """One batch: forward, backward, and on every accumulation boundary an update; returns loss and accuracy."""
     accelerator, clip = setup.accelerator, setup.recipe["training"]["clip_grad_norm"]
     batch = {k: v.to(accelerator.device, non_blocking=True) for k, v in batch.items()}
     batch["pixel_values"] = batch["pixel_values"].contiguous(memory_format=FORMATS[setup.memory_format])
     with accelerator.accumulate(model):
-        loss = model(**batch).loss
+        output = model(**batch)
+        loss = output.loss
         accelerator.backward(loss)
         if accelerator.sync_gradients and clip:
             accelerator.clip_grad_norm_(model.parameters(), clip)
@@ -186,7 +191,7 @@ def _step(
             schedule.step()
             if average:
                 average.update(accelerator.unwrap_model(model))
-    return loss.detach()
+    return loss.detach(), setup.task.accuracy(output.logits, batch)
 
 
 def _diverged(what: str, setup: Setup, state: State, optimizer: Any) -> CellsError:
@@ -212,6 +217,12 @@ def _leave(setup: Setup, display: Display, stop: StopSignal, path: Path) -> NoRe
     raise SystemExit(143)
 
 
+def _train_accuracy(accelerator: Accelerator, state: State) -> dict[str, float]:
+    if state.accuracy_sum is None:
+        return {}
+    return {"train_accuracy": _mean(accelerator, state.accuracy_sum / max(1, state.step_in_epoch))}
+
+
 def _mean(accelerator: Accelerator, value: float) -> float:
     values = gather_object([value])
     return sum(values) / len(values)
@@ -222,6 +233,7 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
     accelerator = setup.accelerator
     random = gather_object([random_state(accelerator.device)])
     loss_sums = gather_object([state.loss_sum])
+    accuracy_sums = gather_object([state.accuracy_sum])
     folder = setup.run_dir / "checkpoints"
     if accelerator.is_main_process:
         scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
@@ -230,6 +242,7 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
             "batch_size": settings["batch_size"] * accelerator.num_processes,
             "processes": accelerator.num_processes,
             "loss_sums": loss_sums,
+            "accuracy_sums": accuracy_sums,
             "learning_rate": optimizer.param_groups[0]["lr"],
             "image_mean": setup.processor.image_mean,
             "image_std": setup.processor.image_std,
@@ -270,6 +283,7 @@ def _restore(
             f"{setup.resume_from} was saved by {saved['state']['processes']} processes; resume with as many"
         )
     state.loss_sum = saved["state"]["loss_sums"][accelerator.process_index]
+    state.accuracy_sum = saved["state"]["accuracy_sums"][accelerator.process_index]
     try:
         name = setup.recipe["training"]["optimizer"]["name"]
         if saved["optimizer"]["name"] != name:  # torch would take the numbers of another kind

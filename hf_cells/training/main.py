@@ -94,16 +94,35 @@ def run(options: argparse.Namespace) -> None:
 
 
 def use_data(recipe: dict[str, Any], data_dir: str) -> None:
-    """Point a recipe at its raw data, or at an own folder of `images/` and `masks/`."""
-    from ..data.folders import looks_like_cell_folder
+    """Point a recipe at the raw data of its dataset, or at an own folder of masks or of labelled images."""
+    from ..data.labelled_folders import LabelledFolder, holds_classes_of
+    from ..data.loading import own_builder
+    from ..data.registry import builder_class, dataset_names
 
     if not Path(data_dir).exists():
         raise CellsError(f"{data_dir}: no such file or folder; check --data_dir")
-    if looks_like_cell_folder(data_dir):
-        recipe["data"] |= {"name": os.path.abspath(data_dir), "data_dir": None, "simulate": None}
-        options = recipe["data"]["options"]
-        recipe["data"]["options"] = {
-            k: v for k, v in options.items() if k not in ("split_by", "project_table")
-        }
-    else:
-        recipe["data"]["data_dir"] = os.path.abspath(data_dir)  # --resume may come from another folder
+    data, path = recipe["data"], os.path.abspath(data_dir)  # --resume may come from another folder
+    options, classifier = data["options"], recipe["model"]["type"].endswith("classification")
+    named = builder_class(data["name"]) if data["name"] in dataset_names() else None
+    own = own_builder(path, options=options) if os.path.isdir(path) else None
+    # The raw files of hep2 and glomeruli lie as own labelled images may lie.
+    if named and (own is None or (own is LabelledFolder and classifier and holds_classes_of(path, named))):
+        data["data_dir"] = path
+        return
+    if own and classifier != (own is LabelledFolder):
+        fits = {LabelledFolder: ("labelled images", "cells_classification")}
+        what, fitting = fits.get(own, ("images with masks", "dsb2018_instance"))
+        raise CellsError(
+            f"{data_dir}: holds {what}, which the recipe {recipe['name']} cannot learn from; "
+            f"take one that can, such as --recipe {fitting}"
+        )
+    data |= {"name": path, "data_dir": None, "simulate": None}
+    if own:
+        known = vars(own.BUILDER_CONFIGS[0]).keys()
+        of_named = vars(named.BUILDER_CONFIGS[0]).keys() if named else set()
+        data["options"] = {k: v for k, v in options.items() if k in known or k not in of_named}
+        if own is LabelledFolder:
+            data["config"] = own.DEFAULT_CONFIG_NAME
+            table = options.get("labels")
+            if table and os.path.isfile(table) and not os.path.isfile(os.path.join(path, table)):
+                data["options"]["labels"] = os.path.abspath(table)

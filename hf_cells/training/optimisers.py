@@ -12,27 +12,52 @@ from ..errors import CellsError
 OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def make_optimizer(model: nn.Module, settings: dict[str, Any]) -> Optimizer:
+def make_optimizer(model: nn.Module, settings: dict[str, Any], layer_decay: float | None = None) -> Optimizer:
     """Build Adam, AdamW or SGD; weight decay spares biases and norms.
 
     Args:
         model: Frozen parameters are left out.
         settings: `{"name": "adamw", "lr": 1e-3, …}`, further keys as in `torch.optim`.
+        layer_decay: The learning rate of each of the model's `layers()` is this times that of the layer above it
+            (Clark et al. 2020); the head has the full rate. None: one rate for all.
+
+    Raises:
+        CellsError: Unknown names or arguments, or nothing to train.
     """
     arguments = dict(settings)
     name = arguments.pop("name")
     if name not in OPTIMISERS:
         raise CellsError(f"training.optimizer.name={name!r} is unknown; choose from: {', '.join(OPTIMISERS)}")
-    trainable = [p for p in model.parameters() if p.requires_grad]
     decay = arguments.pop("weight_decay", 0.0)
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    groups = []
+    for parameters, factor in _by_rate(model, layer_decay):
+        rate = {"lr": arguments["lr"] * factor} if "lr" in arguments and factor != 1 else {}
+        groups += [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay, **rate},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **rate},
+        ]
+    if not any(group["params"] for group in groups):
+        raise CellsError("no weight of the model learns: set training.freeze to fewer layers")
     try:
         return OPTIMISERS[name](groups, **arguments)
     except (TypeError, ValueError) as error:
         raise CellsError(f"training.optimizer: {error}") from error
+
+
+def _by_rate(model: Any, layer_decay: float | None) -> list[tuple[list[nn.Parameter], float]]:
+    """Learning parameters with the factor of their rate; the full rate comes first, as displays show that one."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    if layer_decay is None:
+        return [(learning, 1.0)]
+    if not hasattr(model, "layers"):
+        raise CellsError("training.layer_decay needs a classifier; this model has no list of layers")
+    parts = []
+    for height, layer in enumerate(
+        reversed([m for m in model.layers() if any(True for _ in m.parameters())]), 1
+    ):
+        parts.append(([p for p in layer.parameters() if p.requires_grad], layer_decay**height))
+    inside = {id(p) for parameters, _ in parts for p in parameters}
+    return [([p for p in learning if id(p) not in inside], 1.0), *parts]
 
 
 class Schedule:
@@ -119,7 +144,8 @@ def _restarts(
 def _one_cycle(
     optimizer: Optimizer, total: int, per_epoch: int, max_lr: float | None = None, pct_start: float = 0.3
 ) -> Any:
-    peak = max_lr if max_lr is not None else optimizer.param_groups[0]["lr"]
+    share = (max_lr or optimizer.param_groups[0]["lr"]) / optimizer.param_groups[0]["lr"]
+    peak = [group["lr"] * share for group in optimizer.param_groups]
     return lr_scheduler.OneCycleLR(optimizer, peak, total_steps=total + 1, pct_start=pct_start)
 
 

@@ -16,12 +16,14 @@ from ..files import atomic_write
 # Every key a recipe may have, with its default and what it means. A recipe states what differs.
 DEFAULTS: dict[str, Any] = {
     "name": "unnamed",
+    "extends": None,  # another recipe, by name, that this one changes
     "description": "",
     "seed": 0,
+    "study": None,  # {key.sub: [values], …}: train every combination and compare them
     "output_dir": None,  # None: runs/<name>/<time>
     "data": {
         "name": "dsb2018",  # registry name, or the path of an own folder or Parquet folder
-        "config": "instance",
+        "config": None,  # configuration of the dataset; None: the one that has the model's truth, or its default
         "data_dir": None,  # where the raw files are; None downloads, or simulates where `simulate` says so
         "options": {},  # options of the dataset configuration: split_by, split_seed, …
         "simulate": None,  # {n_train: 96, …}: write and use simulated files when data_dir is None
@@ -41,6 +43,9 @@ DEFAULTS: dict[str, Any] = {
         "optimizer": {"name": "adamw", "lr": 1e-3},
         "schedule": {"name": "cosine"},
         "clip_grad_norm": 2.0,  # 0: off
+        "layer_decay": None,  # 0.75: each layer of a classifier learns at 0.75 of the rate of the one above it
+        "freeze": None,  # backbone, or how many of a classifier's first layers do not learn
+        "class_weights": None,  # balanced, or a list: weight of each class in a classifier's loss
         "ema_decay": None,  # 0.995: validate and save the moving average of the weights
         "precision": "auto",  # auto | fp32 | bf16 | fp16
         "memory_format": "auto",  # auto | contiguous | channels_last
@@ -55,8 +60,14 @@ DEFAULTS: dict[str, Any] = {
         "trackers": ["tensorboard"],
     },
     "evaluation": {
-        "metric": None,  # what "best" means; None: dsb_score for instances, dice_per_image for label maps
-        "tune": True,  # choose decoding thresholds on the validation split
+        # What "best" means; None: dsb_score, dice_per_image or mean_class_accuracy, by the kind of model.
+        "metric": None,
+        "tune": True,  # choose thresholds and temperature on the validation split
+        "calibrate": True,  # classifiers: fit the temperature
+        "decision": None,  # classifiers: thresholds by the rule balanced, cost or recall; None: the best score wins
+        "costs": None,  # for cost: a row for each true class, a column for each decision
+        "recall": 0.95,  # for recall: what the class `positive` must reach
+        "positive": None,
         "test": True,  # touch the test split, once, at the end
         "test_time_augmentation": False,
         "n_resamples": 1000,
@@ -72,7 +83,7 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
-FREE = {"data.options", "data.simulate", "model.config", "processor", "augmentation"}
+FREE = {"study", "data.options", "data.simulate", "model.config", "processor", "augmentation"}
 FREE |= {"training.optimizer", "training.schedule"}
 COUNTS = {"epochs", "batch_size", "gradient_accumulation_steps", "validate_every"}
 COUNTS |= {"checkpoint_every", "keep_checkpoints", "log_every"}
@@ -90,10 +101,8 @@ def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     Raises:
         CellsError: No such recipe, bad YAML, an unknown key, or an override that is no `key=value`.
     """
-    text = _read(source)
     try:
-        given = yaml.load(text, _Loader) or {}
-        recipe = _merge(DEFAULTS, given, "", str(source), DEFAULTS)
+        recipe = _inherited(source, ())
         for override in overrides:
             key, equals, value = override.partition("=")
             if not equals:
@@ -105,6 +114,17 @@ def load_recipe(source: str | os.PathLike[str], overrides: Iterable[str] = ()) -
     except yaml.YAMLError as error:
         raise CellsError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from error
     return recipe
+
+
+def _inherited(source: str | os.PathLike[str], below: tuple[str, ...]) -> dict[str, Any]:
+    """Read a recipe over the one that it extends, down to the defaults."""
+    given = yaml.load(_read(source), _Loader) or {}
+    base = DEFAULTS
+    if isinstance(given, dict) and (parent := given.get("extends")):
+        if parent in below:
+            raise CellsError(f"{source}: extends {parent}, which extends it in turn; mend one of them")
+        base = {**_inherited(parent, (*below, str(source))), "extends": None}
+    return {**_merge(base, given, "", str(source), DEFAULTS), "extends": None}
 
 
 def save_recipe(recipe: dict[str, Any], path: str | os.PathLike[str]) -> None:

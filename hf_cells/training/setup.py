@@ -13,18 +13,17 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
-from ..data.augmentation import Augmentation
 from ..data.loading import load_dataset
-from ..data.samples import EpochBatches, EpochOrder, ImageRows, SegmentationSamples, balanced_weights
+from ..data.samples import EpochBatches, EpochOrder, ImageRows, balanced_weights
 from ..data.splits import check_groups
 from ..errors import CellsError
-from ..simulate import simulate_dsb2018, simulate_nuclei
+from ..simulate import SIMULATORS
 from .checkpoints import list_checkpoints
 from .launch import check_launch, keep_memory, set_threads
 from .loop import Setup
 from .precision import choose_precision
 from .recipe import save_recipe
-from .validation import metric_names
+from .task import Task, task_names, task_of
 
 
 def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
@@ -48,7 +47,9 @@ def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
     return path
 
 
-def load_splits(recipe: dict[str, Any], run_dir: Path, state: PartialState) -> datasets.DatasetDict:
+def load_splits(
+    recipe: dict[str, Any], task: Task, run_dir: Path, state: PartialState
+) -> datasets.DatasetDict:
     """Load the recipe's dataset; the main process prepares the cache, the others read it.
 
     Raises:
@@ -60,19 +61,36 @@ def load_splits(recipe: dict[str, Any], run_dir: Path, state: PartialState) -> d
         if data_dir is None and data["simulate"]:
             data_dir = run_dir / "simulated"
             if not (data_dir / "simulated.csv").exists():  # written last
-                simulate_dsb2018(data_dir, **{"seed": recipe["seed"], **data["simulate"]})
+                _simulate(data["name"], data_dir, {"seed": recipe["seed"], **data["simulate"]})
         splits = load_dataset(data["name"], data["config"], data_dir=data_dir, **data["options"])
     assert isinstance(splits, datasets.DatasetDict)
     if "train" not in splits:
         raise CellsError(f"{data_dir or data['name']} has no training split; it has {', '.join(splits)}")
-    truth = "instance_labels" if recipe["model"]["type"].endswith("instance") else "semantic_mask"
-    if truth not in splits["train"].column_names:
-        raise CellsError(
-            f"{recipe['model']['type']} learns from {truth}, which {data['name']} does not have with "
-            f"data.config={data['config']}; set data.config={'instance' if 'instance' in truth else 'semantic'}"
-        )
-    check_groups(splits)
+    task.check_truth(recipe, splits)
+    if published_leak(recipe) is None:
+        check_groups(splits)
     return splits
+
+
+def published_leak(recipe: dict[str, Any]) -> str | None:
+    """Why the split that the recipe names leaks, where it is a published one; None for every other."""
+    from ..data.registry import builder_class, dataset_names
+
+    data = recipe["data"]
+    if data["name"] not in dataset_names():
+        return None
+    builder = builder_class(data["name"])
+    config = data["config"] or builder.DEFAULT_CONFIG_NAME
+    return getattr(builder, "leaky_configs", {}).get(config)
+
+
+def _simulate(name: str, folder: Path, settings: dict[str, Any]) -> None:
+    if name not in SIMULATORS:
+        raise CellsError(f"data.simulate: no simulator for {name!r}; choose from: {', '.join(SIMULATORS)}")
+    try:
+        SIMULATORS[name](folder, **settings)
+    except TypeError as error:
+        raise CellsError(f"data.simulate: {error}") from error
 
 
 def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, datasets.DatasetDict]:
@@ -83,19 +101,13 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     set_threads(settings["threads"], state)
     keep_memory()
     set_seed(recipe["seed"])
+    task = _task(recipe)
     run_dir = resume or make_run_dir(recipe, state)
-    splits = load_splits(recipe, run_dir, state)
-    rows = ImageRows(splits["train"], _simulated(recipe))
-    model, processor = build_model(recipe)
-    instances = recipe["model"]["type"].endswith("instance")
-    recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], instances)
-    samples = SegmentationSamples(
-        rows,
-        processor,
-        Augmentation.from_dict(recipe["augmentation"]),
-        instances=instances,
-        seed=recipe["seed"],
-    )
+    splits = load_splits(recipe, task, run_dir, state)
+    rows = ImageRows(splits["train"], task.extra_rows(recipe))
+    model, processor = build_model(recipe, task, splits)
+    recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task)
+    samples = task.samples(recipe, rows, processor)
     real = len(splits["train"])
     order = EpochOrder(
         len(rows), settings["samples_per_epoch"] or real, _weights(recipe["data"], rows, real), recipe["seed"]
@@ -126,56 +138,69 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
         samples=samples,
         batches=batches,
         validation=ImageRows(splits["validation"]) if "validation" in splits else None,
-        instances=instances,
+        task=task,
         memory_format=settings["memory_format"],
         resume_from=_latest(resume) if resume else None,
     )
     return setup, splits
 
 
-def _metric(name: str | None, instances: bool) -> str:
-    known = metric_names(instances)
+def _task(recipe: dict[str, Any]) -> Task:
+    task = task_of(recipe["model"]["type"])
+    if task is None:
+        raise CellsError(
+            f"model.type={recipe['model']['type']!r} is unknown; choose from: {', '.join(task_names())}"
+        )
+    recipe["data"]["config"] = recipe["data"]["config"] or task.splits_need
+    return task
+
+
+def _metric(name: str | None, task: Task) -> str:
+    known = task.metric_names()
     if name and name not in known:
         raise CellsError(f"evaluation.metric={name!r} is unknown; choose from: {', '.join(known)}")
-    return name or ("dsb_score" if instances else "dice_per_image")
+    return name or task.default_metric
 
 
-def build_model(recipe: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the model and its image processor."""
-    from .. import models
-
-    kinds: dict[str, tuple[Any, Any, Any, dict[int, str]]] = {
-        "cell_unet_instance": (
-            models.CellUNetInstanceConfig,
-            models.CellUNetForInstanceSegmentation,
-            models.CellInstanceImageProcessor,
-            {0: "nucleus"},
-        ),
-        "cell_unet_semantic": (
-            models.CellUNetSemanticConfig,
-            models.CellUNetForSemanticSegmentation,
-            models.CellSemanticImageProcessor,
-            {0: "background", 1: "nucleus"},
-        ),
-    }
-    kind, settings = recipe["model"]["type"], recipe["model"]
-    if kind not in kinds:
-        raise CellsError(f"model.type={kind!r} is unknown; choose from: {', '.join(kinds)}")
-    config_class, model_class, processor_class, labels = kinds[kind]
+def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict) -> tuple[Any, Any]:
+    """Return the model and its image processor; what the data decides is written into the recipe's model.config."""
+    settings = recipe["model"]
+    model_class, processor_class = task.classes()
+    config_class = model_class.config_class
     _refuse_unknown("processor", recipe["processor"], vars(processor_class()))
     _refuse_unknown("model.config", settings["config"], {**vars(config_class()), "num_labels": 0})
     try:
         processor = processor_class(**recipe["processor"])
-        given = {"id2label": labels, "num_channels": processor.num_channels, **settings["config"]}
+        given = {"num_channels": processor.num_channels, **task.config(recipe, splits), **settings["config"]}
         given["id2label"] = {int(k): v for k, v in given["id2label"].items()}
+        given.pop("num_labels", None)
         config = config_class(**given, label2id={v: k for k, v in given["id2label"].items()})
-        if settings["init_from"]:
-            return model_class.from_pretrained(settings["init_from"]), processor
-        if settings["pretrained_backbone"]:
-            return model_class.from_backbone(config, settings["pretrained_backbone"]), processor
-        return model_class(config), processor
+        model = _network(model_class, config, settings)
     except (ValueError, TypeError, OSError) as error:
         raise CellsError(f"model or processor of the recipe: {' '.join(str(error).split())}") from error
+    settings["config"] = {**settings["config"], "num_labels": config.num_labels}
+    _freeze(model, recipe["training"]["freeze"])
+    return model, processor
+
+
+def _network(model_class: Any, config: Any, settings: dict[str, Any]) -> Any:
+    if settings["init_from"]:
+        return model_class.from_pretrained(settings["init_from"])
+    if settings["pretrained_backbone"]:
+        return model_class.from_backbone(config, settings["pretrained_backbone"])
+    return model_class(config)
+
+
+def _freeze(model: Any, what: str | int | None) -> None:
+    if what is None or what == 0:
+        return
+    if not hasattr(model, "freeze"):
+        raise CellsError("training.freeze needs a classifier; leave it out")
+    if what != "backbone" and not isinstance(what, int):
+        raise CellsError(f"training.freeze={what!r}: give backbone, or how many of the first layers")
+    if isinstance(what, int) and not 0 < what <= len(model.layers()):
+        raise CellsError(f"training.freeze={what}: the backbone has {len(model.layers())} layers")
+    model.freeze(None if what == "backbone" else what)
 
 
 def _refuse_unknown(section: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -184,18 +209,6 @@ def _refuse_unknown(section: str, given: Mapping[str, Any], known: Mapping[str, 
         if name not in known:
             close = get_close_matches(name, known, 3) or sorted(k for k in known if not k.startswith("_"))
             raise CellsError(f"{section}.{name} is unknown; choose from: {', '.join(close)}")
-
-
-def _simulated(recipe: dict[str, Any]) -> list[dict[str, Any]]:
-    """Extra training rows from the procedural microscope."""
-    rows = []
-    for index in range(recipe["data"]["simulated_extra"]):
-        made = simulate_nuclei(recipe["seed"] + 1_000_003, index)
-        truth: dict[str, np.ndarray] = {"instance_labels": made.instance_labels}
-        if recipe["data"]["config"] == "semantic":
-            truth = {"semantic_mask": (made.instance_labels > 0).astype(np.uint8)}
-        rows.append({"image": made.image, "modality": f"simulated {made.look}", **truth})
-    return rows
 
 
 def _weights(data: dict[str, Any], rows: ImageRows, real: int) -> np.ndarray | None:
@@ -215,7 +228,7 @@ def _weights(data: dict[str, Any], rows: ImageRows, real: int) -> np.ndarray | N
 
 
 def _choose_speed(
-    settings: dict[str, Any], model: Any, samples: SegmentationSamples, order: EpochOrder, state: PartialState
+    settings: dict[str, Any], model: Any, samples: Any, order: EpochOrder, state: PartialState
 ) -> None:
     """Replace `auto` in the settings by what the clock says; all processes take the main one's choice."""
     batch = samples_batch(samples, order, settings["batch_size"])
@@ -232,10 +245,12 @@ def _choose_speed(
         print(f"training in {' '.join(chosen)} (timed images/s: {timed}; {seconds:.0f} s)", flush=True)
 
 
-def samples_batch(samples: SegmentationSamples, order: EpochOrder, size: int) -> dict[str, torch.Tensor]:
+def samples_batch(samples: Any, order: EpochOrder, size: int) -> dict[str, torch.Tensor]:
     """Return one augmented batch, as the loader would make it."""
-    rows = order.rows(0, size)
-    items = [samples[(0, position, int(row))] for position, row in enumerate(rows)]
+    keys = [(0, position, int(row)) for position, row in enumerate(order.rows(0, size))]
+    if hasattr(samples, "__getitems__"):
+        return samples.__getitems__(keys)
+    items = [samples[key] for key in keys]
     return {name: torch.stack([item[name] for item in items]) for name in items[0]}
 
 

@@ -1,28 +1,21 @@
-"""Validation: whole images through the same processor and decoding as prediction; no sample twice, none dropped."""
+"""Validation: through the same processor and decoding as prediction; no sample twice, none dropped."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
-from ..data.samples import training_targets, truth_of
-from ..metrics import aggregate_instances, aggregate_semantic, score_instances, score_semantic
-from ..models.image_reading import read_image
+from .task import Rows, Task
 
-LOWER_IS_BETTER = ("loss", "count_mean_absolute_error")
-
-
-def metric_names(instances: bool) -> list[str]:
-    """Return what `validate` measures."""
-    empty = np.zeros((2, 2), np.int32)
-    if instances:
-        return ["loss", *aggregate_instances([score_instances(empty, empty)])]
-    totals = aggregate_semantic([score_semantic(empty, empty, 2)])
-    return ["loss", *(name for name, value in totals.items() if isinstance(value, (int, float)))]
+LOWER_IS_BETTER = (
+    "loss",
+    "count_mean_absolute_error",
+    "brier_score",
+    "log_loss",
+    "expected_calibration_error",
+    "hamming_loss",
+)
 
 
 def is_better(score: float, best: float | None, metric: str) -> bool:
@@ -32,19 +25,13 @@ def is_better(score: float, best: float | None, metric: str) -> bool:
     return score < best if metric in LOWER_IS_BETTER else score > best
 
 
-@torch.no_grad()
 def validate(
-    model: torch.nn.Module,
-    processor: Any,
-    rows: Sequence[dict[str, Any]],
-    accelerator: Accelerator,
-    *,
-    instances: bool,
+    task: Task, model: torch.nn.Module, processor: Any, rows: Rows, accelerator: Accelerator
 ) -> dict[str, float]:
     """Score the model on whole images.
 
     Each process takes every n-th row, so every row is scored once whatever the number of processes and rows; the
-    per-image statistics are gathered and then reduced.
+    per-image results are gathered and then reduced.
 
     Returns:
         `loss` (mean over images) and every scalar metric of the task, the same on all processes.
@@ -54,34 +41,6 @@ def validate(
     if accelerator.num_processes > 1:
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, 0)
-    mine = range(accelerator.process_index, len(rows), accelerator.num_processes)
-    scored = [(index, *_score(model, processor, rows[index], accelerator, instances)) for index in mine]
+    scores = task.validate(model, processor, rows, accelerator)
     model.train()
-    everyone = sorted(gather_object(scored), key=lambda item: item[0])
-    statistics = [statistic for _, _, statistic in everyone]
-    totals = aggregate_instances(statistics) if instances else aggregate_semantic(statistics)
-    metrics = {k: float(v) for k, v in totals.items() if isinstance(v, (int, float)) and np.isfinite(v)}
-    return {"loss": float(np.mean([loss for _, loss, _ in everyone])), **metrics}
-
-
-def _score(
-    model: Any, processor: Any, row: dict[str, Any], accelerator: Accelerator, instances: bool
-) -> tuple[float, dict[str, Any]]:
-    truth = truth_of(row)
-    pixel_values = processor(read_image(row["image"]))["pixel_values"].to(accelerator.device)
-    size = [truth.shape]
-    seen = truth  # what the loss sees: at the size that the processor gives the image
-    if tuple(pixel_values.shape[-2:]) != truth.shape:
-        resized = F.interpolate(torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:])
-        seen = resized[0, 0].numpy().astype(np.int32)
-    targets = training_targets(seen, instances)
-    with accelerator.autocast():
-        output = model(
-            pixel_values=pixel_values, **{k: v[None].to(accelerator.device) for k, v in targets.items()}
-        )
-    loss = float(output.loss)
-    if instances:
-        found = processor.post_process_instance_segmentation(output, target_sizes=size)[0]["segmentation"]
-        return loss, score_instances(truth, found.numpy())
-    found = processor.post_process_semantic_segmentation(output, target_sizes=size)[0]
-    return loss, score_semantic(truth, found.cpu().numpy(), output.logits.shape[1])
+    return scores

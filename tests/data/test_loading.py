@@ -115,6 +115,51 @@ def test_listing_many_files_is_cheap(tmp_path):
     assert time.perf_counter() - start < 0.5  # 3,000 files; 30,000 take about half a second
 
 
+def test_the_fingerprint_of_own_labels_sees_every_module_that_reads_them():
+    from hf_cells.data.labelled_folders import LabelledFolder
+
+    imported = {module.__name__.rpartition(".")[2] for module in LabelledFolder.helpers}
+    assert imported == {"folders", "label_tables", "labelled_items", "stratify"}
+    before = source_fingerprint(LabelledFolder, None, {})
+
+    class Other(LabelledFolder):
+        helpers = LabelledFolder.helpers[:-1]
+
+    assert source_fingerprint(Other, None, {}) != before
+
+
+def test_options_of_own_folders_are_text_where_they_are_text():
+    from hf_cells.cli.arguments import dataset_options
+
+    given = [
+        "label_separator=|",
+        "label_column=ground truth",
+        "groups=^(\\d+)",
+        "split_column=",
+        "labels=1.csv",
+    ]
+    assert dataset_options("own", [*given, "split_seed=1", "masks=binary"]) == {
+        "label_separator": "|",
+        "label_column": "ground truth",
+        "groups": "^(\\d+)",
+        "split_column": "",
+        "labels": "1.csv",
+        "split_seed": 1,
+        "masks": "binary",
+    }
+
+
+def test_an_option_of_the_other_kind_of_folder_is_refused(own, load, tmp_path):
+    with pytest.raises(CellsError, match="no option 'fold'; choose from: groups, masks"):
+        load(own, fold=1)
+    for name in "ab":
+        write_image(tmp_path / "labelled" / name, name)
+    with pytest.raises(CellsError, match="no option 'masks'; choose from: group_column, groups"):
+        load(tmp_path / "labelled", masks="binary")
+    with pytest.raises(CellsError, match="no configuration 'instance'; choose from: classification"):
+        load(tmp_path / "labelled", "instance")
+
+
 def test_parquet_is_read_by_plain_datasets(own, tmp_path, load):
     output = prepare(own, output_dir=tmp_path / "out", cache_dir=tmp_path / "cache", groups=r"^(p\d)_")
     names = sorted(path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file())

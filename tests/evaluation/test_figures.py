@@ -24,8 +24,8 @@ HISTORY = """epoch,step,train_loss,validation_loss,learning_rate,validation_dsb_
 def drawn(monkeypatch):
     """The figures as they are saved, to read their texts."""
     kept = []
-    save = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    save = figures.save_figure
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path)))
     return kept
 
 

@@ -1,0 +1,160 @@
+"""The verb `audit`: what makes a number measured on a dataset too good."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import CellsError
+from ..files import atomic_write
+from .arguments import dataset_options, make_folder
+
+
+def audit(
+    name: Annotated[str, typer.Argument(help="Name of a dataset, an own folder, or Parquet files.")],
+    config: Annotated[str | None, typer.Argument(help="Configuration, such as block_split.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data_dir", help="Folder or zip of the raw files of a named dataset.")
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            metavar="REGEX|COLUMN",
+            help="What images of one specimen share: a column, or an expression for the image ids; "
+            "found from both by default. image_id makes every image its own.",
+        ),
+    ] = None,
+    output_dir: Annotated[
+        Path, typer.Option("--output_dir", help="Folder for audit.json and audit.png.")
+    ] = Path("audit"),
+    embedding: Annotated[
+        str | None,
+        typer.Option(
+            "--embedding",
+            metavar="MODEL",
+            help="Compare by the features of a model: a folder, a repository, or a name of timm.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with status 1 when something leaks.")
+    ] = False,
+) -> None:
+    """Find leaks, duplicates, label conflicts and imbalance in a dataset.
+
+    Groups are counted and never named. audit.json names images and audit.png shows some: keep both where
+    the data may be.
+
+    \b
+    Example:
+      hf-cells audit hep2 --data_dir hep2.zip --strict
+    """  # noqa: D301
+    given = [*([config] if config else []), *(settings or [])]
+    config = given.pop(0) if given and "=" not in given[0] else None  # it may be left out before key=value
+    options = dataset_options(name, given)
+    make_folder(output_dir)
+
+    import datasets
+
+    from ..data.audit import published_leak
+    from ..data.audit_figure import plot_audit
+    from ..data.audit_report import audit_dataset
+    from ..data.loading import load_dataset
+    from ..quiet import quiet_libraries
+
+    quiet_libraries()
+    splits = load_dataset(name, config, data_dir=data_dir, **options)
+    assert isinstance(splits, datasets.DatasetDict)
+    found = audit_dataset(splits, groups=groups, embedding=embedding, published=published_leak(name, config))
+    report = {"dataset": Path(name).name, "config": config, **found.report}
+    with atomic_write(output_dir / "audit.json") as path:
+        path.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    plot_audit(found, splits, output_dir / "audit.png")
+    _print_table(report)
+    typer.echo(f"see {output_dir / 'audit.json'} and {output_dir / 'audit.png'}")
+    if strict and report["leaks"]:
+        raise CellsError(f"{report['leaks']} leaks: {'; '.join(report['leak_texts'])}")
+
+
+def _default_config(name: str) -> str | None:
+    from ..data.registry import builder_class, dataset_names
+
+    return builder_class(name).DEFAULT_CONFIG_NAME if name in dataset_names() else None
+
+
+def _print_table(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    images = report["images"]
+    title = f"{report['dataset']}{', ' + report['config'] if report['config'] else ''}: "
+    title += ", ".join(f"{count:,} {split}" for split, count in images.items())
+    table = Table("check", "found", "across splits", "verdict", title=escape(title), title_justify="left")
+    styles = {"leak": "bold red", "warning": "yellow", "ok": "green"}
+    for check, text, across, verdict in _rows(report):
+        table.add_row(
+            check, escape(text), across, verdict, style=None if verdict == "ok" else styles[verdict]
+        )
+    # In a pipe every row keeps its line.
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(table)
+    for text in report["leak_texts"]:
+        console.print(f"[bold red]leak[/]: {escape(text)}", highlight=False)
+    for text in report["warnings"]:
+        console.print(f"[yellow]note[/]: {escape(text)}", highlight=False)
+
+
+def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    groups, exact, near = report["groups"], report["exact_duplicates"], report["near_duplicates"]
+    conflicts, sizes = report["label_conflicts"], report["sizes"]
+    rows = [("groups", *_group_cells(groups), "leak" if groups["across_splits"] else "ok")]
+    for other in report["other_groupings"]:
+        suspicious = other["across_splits"] and not groups["across_splits"]
+        rows.append(("  another reading", *_group_cells(other), "warning" if suspicious else "ok"))
+    text = f"{exact['sets']:,} pictures, {exact['images']:,} images"
+    rows.append(
+        ("exact duplicates", text, f"{exact['across_splits']:,}", "leak" if exact["across_splits"] else "ok")
+    )
+    text = f"{near['pairs']:,} pairs, similarity ≥ {near['threshold']:.2f}"
+    rows.append(
+        ("near duplicates", text, f"{near['across_splits']:,}", "warning" if near["across_splits"] else "ok")
+    )
+    text = f"{len(conflicts['exact']):,} among exact, {len(conflicts['near']):,} among near duplicates"
+    verdict = "leak" if conflicts["exact"] else "warning" if conflicts["near"] else "ok"
+    rows.append(("label conflicts", text, "", verdict))
+    if numbers := report["running_numbers"]:
+        text = (
+            f"look-alike within {numbers['window']} ids: {numbers['observed']:.1%}, "
+            f"chance {numbers['chance']:.1%}"
+        )
+        verdict = "warning" if numbers["like_specimens"] else "ok"
+        rows.append(("image ids", text, f"{numbers['look_alikes_across_splits']:,}", verdict))
+    if classes := report["classes"]:
+        totals = [sum(count.values()) for count in classes["counts"].values()] or [0]
+        text = f"{len(totals)}, of {min(totals):,} to {max(totals):,} images"
+        text += f", {classes['unlabelled']:,} images without" if classes["unlabelled"] else ""
+        rows.append(("classes", text, "", "ok"))
+    (low, _, high), (left, _, right) = sizes["height"], sizes["width"]
+    text = f"{low} × {left}" + (f" to {high} × {right} px" if (low, left) != (high, right) else " px")
+    rows.append(("image sizes", text, "", "ok"))
+    if report["unreadable"]:
+        rows.append(("unreadable", f"{len(report['unreadable']):,} images", "", "warning"))
+    return rows
+
+
+def _group_cells(groups: dict[str, Any]) -> tuple[str, str]:
+    if not groups["count"]:
+        return "none known by column or name; --groups tells them", ""
+    text = (
+        f"{groups['count']:,} by {groups['source']}; "
+        f"{groups['smallest']:,} to {groups['largest']:,} images, median {groups['median']:g}"
+    )
+    ratio = groups["look_alikes"]["ratio"]
+    return text + (f"; look-alikes {ratio:.1f} × chance" if ratio else ""), f"{groups['across_splits']:,}"

@@ -1,0 +1,86 @@
+"""Training batches of a classifier: prepared once, then changed anew as a batch in every epoch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..models.image_reading import read_image
+from .image_augmentation import ImageAugmentation
+from .samples import Key, normalise, without_normalisation
+
+_CACHE_BYTES = (
+    2_000_000_000  # prepared images that a worker keeps; beyond it, the rest are prepared each time
+)
+
+
+class ImageSamples(Dataset[dict[str, Tensor]]):
+    """Batches of augmented images with their labels.
+
+    What the image processor does is done once for each image; the result is kept in half precision (its step is
+    finer than that of 8 bits). Mean and standard deviation come after the augmentation, as changes of light are defined
+    on the range from 0 to 1.
+
+    Args:
+        rows: Rows with `image` and `label` or `labels`.
+        processor: The model's image processor.
+        augmentation: What changes.
+        num_labels: K.
+        seed: Of the experiment.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[dict[str, Any]],
+        processor: Any,
+        augmentation: ImageAugmentation,
+        *,
+        num_labels: int,
+        seed: int,
+    ):
+        self.rows, self.augmentation, self.num_labels, self.seed = rows, augmentation, num_labels, seed
+        self.processor, self.prepare = processor, without_normalisation(processor)
+        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self.free = _CACHE_BYTES
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, keys: list[Key]) -> dict[str, Tensor]:
+        """Return `pixel_values` `(B, C, H, W)` and `labels`: `(B,)` int64, or `(B, K)` float if soft or several."""
+        items = [self._prepared(index) for _, _, index in keys]
+        images = torch.stack([image for image, _ in items]).float()
+        truth = torch.stack([label for _, label in items])
+        epoch, positions = keys[0][0], [position for _, position, _ in keys]
+        images, labels = self.augmentation(images, truth, self.seed, epoch, positions)
+        single = not self.augmentation.mixes and "label" in self.rows[keys[0][2]]
+        return {
+            "pixel_values": normalise(images, self.processor).contiguous(),
+            "labels": labels.argmax(1) if single else labels,
+        }
+
+    @staticmethod
+    def collate(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave a batch as it is: `__getitems__` has made it."""
+        return batch
+
+    def _prepared(self, index: int) -> tuple[Tensor, Tensor]:
+        if index in self.cache:
+            return self.cache[index]
+        row = self.rows[index]
+        image = self.prepare(read_image(row["image"]))["pixel_values"][0].half()
+        item = image, torch.from_numpy(one_hot(row, self.num_labels))
+        size = image.numel() * image.element_size()
+        if size <= self.free:
+            self.cache[index], self.free = item, self.free - size
+        return item
+
+
+def one_hot(row: dict[str, Any], num_labels: int) -> np.ndarray:
+    """Return the truth of a row as `(K,)` float32, from `label` or `labels`."""
+    truth = np.zeros(num_labels, np.float32)
+    truth[row["label"] if "label" in row else list(row["labels"])] = 1
+    return truth

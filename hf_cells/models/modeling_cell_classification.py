@@ -1,0 +1,168 @@
+"""Classifier of cell images over any backbone."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import ImageClassifierOutput
+
+from .backbone_weights import load_backbone_weights
+from .cell_cnn import ClassifierHead, feature_size, make_backbone, pooled_features
+from .classification_losses import classification_loss
+from .configuration_cell_classification import CellClassificationConfig
+from .decisions import decide
+
+
+class CellForImageClassification(PreTrainedModel):
+    """Every image gets one of `config.num_labels` labels, or several of them."""
+
+    config_class = CellClassificationConfig
+    base_model_prefix = "backbone"
+    main_input_name = "pixel_values"
+    input_modalities: Any = ("image",)
+
+    def __init__(self, config: CellClassificationConfig):
+        super().__init__(config)
+        self.backbone = make_backbone(config)
+        self.head = ClassifierHead(config, feature_size(self.backbone, config))
+        self.frozen: list[nn.Module] = []
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: Any) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")  # He et al. 2015
+        elif isinstance(module, nn.Linear) and self.config.backbone is None:
+            init.kaiming_normal_(module.weight, nonlinearity="relu")
+        # timm families with relative positions or rotary tables keep them in non-persistent buffers, which a
+        # meta-device load leaves as garbage; timm offers this hook to fill them again.
+        if hasattr(module, "init_non_persistent_buffers"):
+            module.init_non_persistent_buffers()
+
+    @classmethod
+    def from_backbone(
+        cls, config: CellClassificationConfig, pretrained: bool | str | os.PathLike[str] = True
+    ) -> "CellForImageClassification":
+        """Build the model with ready weights in its backbone; see `load_backbone_weights`.
+
+        Raises:
+            ValueError: The configuration has no backbone, or the weights cannot be had.
+        """
+        model = cls(config)
+        load_backbone_weights(model.backbone, config, pretrained)
+        return model
+
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """Return `(B, D)` float features: what the head sees of `(B, num_channels, H, W)`."""
+        return pooled_features(self.backbone, pixel_values, self.config.pooling)
+
+    def forward(
+        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None
+    ) -> ImageClassifierOutput | tuple[Tensor, ...]:
+        """Compute the logits and, with labels, the loss.
+
+        Args:
+            pixel_values: `(B, num_channels, H, W)` float, from the image processor.
+            labels: `(B,)` int64; or `(B, num_labels)` float: soft labels, or 0/1 of a multi-label problem.
+            return_dict: False returns a tuple.
+        """
+        config: Any = self.config
+        views = [pixel_values] if self.training else _views(pixel_values, config.test_time_views)
+        logits = torch.stack([self.head(self.features(view)) for view in views]).mean(0)
+        loss = None
+        if labels is not None:
+            loss = classification_loss(
+                logits,
+                labels,
+                config.loss_name,
+                multi_label=config.multi_label,
+                class_weights=config.class_weights,
+                label_smoothing=config.label_smoothing,
+                focal_gamma=config.focal_gamma,
+            )
+        if return_dict is False:
+            return (logits,) if loss is None else (loss, logits)
+        return ImageClassifierOutput(loss=loss, logits=logits)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return `(B, num_labels)` float32: softmax, or a sigmoid for each label of a multi-label problem."""
+        logits = logits.float()
+        return logits.sigmoid() if self.config.multi_label else logits.softmax(-1)
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Apply the model's decision thresholds.
+
+        Args:
+            logits: `(B, num_labels)`.
+
+        Returns:
+            `(B,)` int64 class ids, or `(B, num_labels)` bool of a multi-label problem.
+        """
+        config: Any = self.config
+        chosen = decide(
+            self.probabilities(logits).detach().cpu().numpy(),
+            config.decision_thresholds,
+            config.id2label,
+            config.multi_label,
+        )
+        return torch.from_numpy(chosen).to(logits.device)
+
+    @torch.no_grad()
+    def fold_temperature(self, temperature: float) -> None:
+        """Divide the logits by a temperature for good, in the weights of the last layer.
+
+        Raises:
+            ValueError: The temperature is not above 0.
+        """
+        if not temperature > 0:
+            raise ValueError(f"a temperature must be above 0, not {temperature}")
+        self.head.classifier.weight.div_(temperature)
+        self.head.classifier.bias.div_(temperature)
+        self.config.calibration_temperature = float(self.config.calibration_temperature * temperature)
+
+    def layers(self) -> list[nn.Module]:
+        """Parts of the backbone from the input to the output: the stages of the plain network, or a ready backbone's
+        children, with lists of blocks taken apart.
+        """
+        return list(_parts(self.backbone))
+
+    def freeze(self, count: int | None = None) -> None:
+        """Stop the first `count` of `layers()` from learning, or all of them; their norms stay in evaluation mode."""
+        self.frozen = self.layers()[:count]
+        for module in self.frozen:
+            module.requires_grad_(False)
+            module.eval()
+        if count is None:  # parameters of the backbone itself too, such as a class token
+            self.backbone.requires_grad_(False)
+            self.frozen = [self.backbone.eval()]
+
+    def train(self, mode: bool = True) -> "CellForImageClassification":
+        """Set the training mode; frozen layers keep out of it, so that their running statistics stay."""
+        super().train(mode)
+        for module in getattr(self, "frozen", ()):
+            module.eval()
+        return self
+
+
+def _views(images: Tensor, count: int) -> list[Tensor]:
+    """The images themselves, their flips, and their quarter turns."""
+    if count == 1:
+        return [images]
+    flips = [images, images.flip(-1), images.flip(-2), images.flip((-1, -2))]
+    return flips if count == 4 else [*flips, *(view.transpose(-1, -2) for view in flips)]
+
+
+def _parts(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, (nn.Sequential, nn.ModuleList)):
+            yield from child
+        else:
+            yield child
+
+
+__all__ = ["CellForImageClassification"]

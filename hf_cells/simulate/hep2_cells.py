@@ -1,0 +1,351 @@
+"""HEp-2 cells in indirect immunofluorescence: one specimen's shared look, one cell's pixels.
+
+Every staining pattern is a mixture of the same ingredients (glow, grain, holes, dots, blobs, rim, clump) in
+other proportions, and the proportions of neighbouring patterns overlap, as those of real sera do.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .fields import FloatImage, smooth_field
+from .optics import Range, add_noise, draw, draw_log, point_spread
+from .shapes import Floats, Outlines, Raster, draw_rims, rasterise
+
+SIDE = 78
+SHAPE = (SIDE, SIDE)
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Ranges from which a specimen draws its look; amounts of light are in units of the pattern's signal.
+
+    Attributes:
+        glow: Light of the nucleus as a whole.
+        dome: 0 a flat nucleus, .5 a sphere.
+        contrast: Standard deviation of log light in the grain of the nucleus.
+        grain: Size of that grain, pixels.
+        holes: Mean number of dark nucleoli.
+        hole_depth: Share of the glow that they lack.
+        dots: Mean number of points in a nucleus.
+        dot_light: Their light.
+        blobs: Mean number of stained nucleoli.
+        blob_radius: Their radius, pixels.
+        rim: Light of the nuclear envelope.
+        rim_width: Its standard deviation, pixels.
+        beads: How unevenly the envelope is stained (log light).
+        clump: Mean number of pieces of the Golgi apparatus.
+        clump_spread: Angle along the nucleus over which they spread, radians.
+        haze: Light of the cytoplasm.
+    """
+
+    glow: Range = (1.0, 1.0)
+    dome: Range = (0.1, 0.45)
+    contrast: Range = (0.05, 0.2)
+    grain: Range = (1.8, 4.5)
+    holes: Range = (0.0, 1.0)
+    hole_depth: Range = (0.1, 0.4)
+    dots: Range = (0.0, 0.0)
+    dot_light: Range = (0.0, 0.0)
+    blobs: Range = (0.0, 0.0)
+    blob_radius: Range = (1.5, 3.0)
+    rim: Range = (0.0, 0.0)
+    rim_width: Range = (1.0, 1.0)
+    beads: Range = (0.0, 0.0)
+    clump: Range = (0.0, 0.0)
+    clump_spread: Range = (0.2, 1.5)
+    haze: Range = (0.03, 0.3)
+
+
+PATTERNS = {
+    "Homogeneous": Pattern(contrast=(0.05, 0.4), holes=(0.0, 2.0), haze=(0.05, 0.6)),
+    "Speckled": Pattern(
+        contrast=(0.12, 0.55),
+        grain=(1.5, 3.5),
+        holes=(0.0, 5.0),
+        hole_depth=(0.3, 0.8),
+        dots=(0.0, 80.0),
+        dot_light=(0.3, 2.0),
+        haze=(0.04, 0.45),
+    ),
+    "Nucleolar": Pattern(
+        glow=(0.04, 0.8),
+        contrast=(0.08, 0.3),
+        dots=(0.0, 6.0),
+        dot_light=(0.2, 0.8),
+        blobs=(1.5, 6.0),
+        blob_radius=(1.5, 4.5),
+        haze=(0.02, 0.4),
+    ),
+    "Centromere": Pattern(
+        glow=(0.08, 0.8), contrast=(0.08, 0.3), dots=(40.0, 60.0), dot_light=(1.5, 4.0), haze=(0.01, 0.2)
+    ),
+    "NuMem": Pattern(
+        glow=(0.35, 1.0),
+        dome=(0.0, 0.2),
+        contrast=(0.03, 0.18),
+        grain=(1.5, 3.5),
+        dots=(0.0, 5.0),
+        dot_light=(0.2, 1.2),
+        rim=(0.25, 0.9),
+        rim_width=(1.0, 2.5),
+        beads=(0.0, 0.4),
+        haze=(0.2, 0.9),
+    ),
+    "Golgi": Pattern(
+        glow=(0.06, 1.2),
+        contrast=(0.08, 0.3),
+        dots=(0.0, 8.0),
+        dot_light=(0.05, 0.5),
+        clump=(4.0, 14.0),
+        haze=(0.04, 0.6),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """What all cells of one specimen share: the serum's pattern and the photograph it was taken from.
+
+    Attributes:
+        pattern: Mean amounts of the ingredients, one value for each range of `Pattern`.
+        diameter: Mean nuclear diameter, pixels.
+        photons: Photons per unit of signal: some 200 for a positive serum, a few tens for an intermediate one.
+        read: Camera noise, in units of the signal.
+        blur: Standard deviation of the point spread core, pixels.
+        halo: Share of light in its wide skirt.
+        out_of_focus: Share of cells far from the focal plane.
+        background: Light of the empty slide.
+        crowding: Mean number of neighbours that reach into a picture.
+        debris: Mean number of bright specks in a picture.
+    """
+
+    pattern: dict[str, float]
+    diameter: float
+    photons: float
+    read: float
+    blur: float
+    halo: float
+    out_of_focus: float
+    background: float
+    crowding: float
+    debris: float
+
+
+def draw_specimen(rng: np.random.Generator, label: str) -> Specimen:
+    """Draw the look of a specimen whose cells carry the class `label`, one of PATTERNS."""
+    ranges = (getattr(PATTERNS[label], field.name) for field in fields(Pattern))
+    amounts = (draw_log(rng, low_high) if low_high[0] > 0 else draw(rng, low_high) for low_high in ranges)
+    intermediate = rng.random() < 0.5
+    return Specimen(
+        pattern={field.name: amount for field, amount in zip(fields(Pattern), amounts, strict=True)},
+        diameter=draw(rng, (50, 62)),
+        photons=draw_log(rng, (80, 600) if intermediate else (600, 8000)),
+        read=draw_log(rng, (0.001, 0.008)),
+        blur=draw_log(rng, (0.6, 1.3)),
+        halo=draw(rng, (0.1, 0.5)),
+        out_of_focus=draw(rng, (0.0, 0.08)),
+        background=draw_log(rng, (0.03, 0.3) if intermediate else (0.01, 0.08)),
+        crowding=draw(rng, (0.2, 1.4)),
+        debris=draw_log(rng, (0.02, 0.5)),
+    )
+
+
+def render_cell(rng: np.random.Generator, specimen: Specimen) -> NDArray[np.uint8]:
+    """One cell of a specimen in the middle of a uint8 (78, 78) picture, stretched to the full grey range."""
+    own = {name: amount * np.exp(0.1 * rng.standard_normal()) for name, amount in specimen.pattern.items()}
+    outlines = _outlines(rng, specimen)
+    nuclei = rasterise(outlines, SHAPE, margin=6.0)
+    brightness = np.exp(0.15 * rng.standard_normal(len(outlines))).astype(np.float32)
+
+    light = _glow(rng, nuclei, outlines, brightness, own)
+    light += _dots(rng, outlines, brightness, own)
+    light += _blobs(rng, outlines, brightness, own)
+    light += _rim(rng, nuclei, brightness, own)
+    light += _clump(rng, outlines, brightness, own)
+    light += _debris(rng, specimen)
+
+    blur = specimen.blur * np.exp(0.08 * rng.standard_normal())
+    if rng.random() < specimen.out_of_focus:
+        blur = np.hypot(blur, draw(rng, (1.0, 2.5)))
+    image = point_spread(light, blur, specimen.halo, 0.25 * specimen.diameter)
+    image += specimen.background + _cytoplasm(rng, nuclei, own)
+    if rng.random() < 0.04:  # light from a bright neighbour outside the picture
+        image += _slope(rng, draw(rng, (0.1, 0.8)))
+    image = add_noise(rng, image, specimen.read, 1 / specimen.photons, grain=0.3)
+    return _stretch(image)
+
+
+def _outlines(rng: np.random.Generator, specimen: Specimen) -> Outlines:
+    """The cell, then its neighbours around it."""
+    n = 1 + min(int(rng.poisson(specimen.crowding)), 4)
+    size = specimen.diameter * np.exp(0.07 * rng.standard_normal(n))
+    squeeze = np.sqrt(1 + 0.4 * rng.random(n))
+    axes = 0.5 * size[:, None] * np.stack([squeeze, 1 / squeeze], 1)
+    around = rng.uniform(0, 2 * np.pi) + 2 * np.pi / n * (np.arange(n) + rng.uniform(-0.2, 0.2, n))
+    away = 0.5 * (size + size[0]) * rng.uniform(1.02, 1.3, n)
+    away[0] = rng.uniform(0, 2.5)
+    centre = (SIDE - 1) / 2 + away[:, None] * np.stack([np.sin(around), np.cos(around)], 1)
+    return Outlines(
+        centre=centre.astype(np.float32),
+        axes=axes.astype(np.float32),
+        angle=rng.uniform(0, np.pi, n).astype(np.float32),
+        bend=np.zeros(n, np.float32),
+        rim=draw_rims(rng, n, 0.05),
+    )
+
+
+def _glow(
+    rng: np.random.Generator, nuclei: Raster, outlines: Outlines, brightness: Floats, own: dict[str, float]
+) -> FloatImage:
+    """Even light of the nuclei, with grain and with dark nucleoli."""
+    dome = np.maximum(1 - 0.9 * nuclei.level**2, 0.05) ** np.float32(own["dome"])
+    body = nuclei.paint(np.clip(nuclei.depth + 0.5, 0, 1) * dome * brightness[nuclei.owner])
+    fine = smooth_field(rng, SHAPE, max(own["grain"], 1.2))
+    coarse = smooth_field(rng, SHAPE, 3 * own["grain"])
+    grain = np.exp(np.float32(own["contrast"]) * (0.9 * fine + 0.4 * coarse))
+    holes = 1 - np.float32(min(own["hole_depth"], 0.9)) * _discs(
+        rng, outlines, own["holes"], (2.0, 5.0), 0.65
+    )
+    return np.float32(own["glow"]) * body * grain * holes
+
+
+def _discs(
+    rng: np.random.Generator, outlines: Outlines, mean: float, radius: Range, reach: float
+) -> FloatImage:
+    """Round bodies inside the nuclei, 0..1: float32 (H, W)."""
+    owner = np.repeat(np.arange(len(outlines)), rng.poisson(mean, len(outlines)))
+    n = len(owner)
+    if n == 0:
+        return np.zeros(SHAPE, np.float32)
+    axes = rng.uniform(*radius, (n, 1)) * rng.uniform(0.8, 1.25, (n, 2))
+    bodies = rasterise(
+        Outlines(
+            centre=_inside(rng, outlines, owner, reach),
+            axes=axes.astype(np.float32),
+            angle=rng.uniform(0, np.pi, n).astype(np.float32),
+            bend=np.zeros(n, np.float32),
+            rim=draw_rims(rng, n, 0.12),
+        ),
+        SHAPE,
+    )
+    light = rng.uniform(0.5, 1.0, n).astype(np.float32)
+    return np.minimum(bodies.paint(np.clip(bodies.depth + 0.5, 0, 1) * light[bodies.owner]), 1)
+
+
+def _inside(rng: np.random.Generator, outlines: Outlines, owner: NDArray[np.intp], reach: float) -> Floats:
+    """Random places (n, 2) in the nuclei `owner` (n,), up to `reach` of the way to the outline."""
+    radius = reach * np.sqrt(rng.random(len(owner)))
+    turn = rng.uniform(0, 2 * np.pi, len(owner))
+    return _place(outlines, owner, radius, turn)
+
+
+def _place(outlines: Outlines, owner: NDArray[np.intp], radius: Floats, turn: Floats) -> Floats:
+    """Places (n, 2) at the polar angle `turn` from the long axis; radius 1 is the outline."""
+    p = radius * np.cos(turn) * outlines.axes[owner, 0]
+    q = radius * np.sin(turn) * outlines.axes[owner, 1]
+    cosine, sine = np.cos(outlines.angle[owner]), np.sin(outlines.angle[owner])
+    step = np.stack([p * sine + q * cosine, p * cosine - q * sine], 1)
+    return (outlines.centre[owner] + step).astype(np.float32)
+
+
+def _points(places: Floats, light: Floats, sigma: float) -> FloatImage:
+    """Gaussian spots with peak `light` (n,) at subpixel places (n, 2): float32 (H, W)."""
+    frame = np.zeros((SIDE + 1) * (SIDE + 1))
+    corner = np.floor(places).astype(np.intp)
+    seen = ((corner >= 0) & (corner < SIDE)).all(1)
+    corner, part, light = corner[seen], (places - corner)[seen], light[seen]
+    for down in (0, 1):
+        for right in (0, 1):
+            share = np.abs(1 - down - part[:, 0]) * np.abs(1 - right - part[:, 1])
+            at = (corner[:, 0] + down) * (SIDE + 1) + corner[:, 1] + right
+            frame += np.bincount(at, share * light, minlength=len(frame))
+    spots = frame.reshape(SIDE + 1, SIDE + 1)[:SIDE, :SIDE].astype(np.float32)
+    return ndimage.gaussian_filter(spots, sigma, mode="constant") * np.float32(2 * np.pi * sigma**2)
+
+
+def _dots(
+    rng: np.random.Generator, outlines: Outlines, brightness: Floats, own: dict[str, float]
+) -> FloatImage:
+    """Discrete points through the depth of the nuclei: some sharp, some above or below the focal plane."""
+    owner = np.repeat(np.arange(len(outlines)), rng.poisson(own["dots"], len(outlines)))
+    light = own["dot_light"] * np.exp(0.45 * rng.standard_normal(len(owner))) * brightness[owner]
+    places = _inside(rng, outlines, owner, 0.92)
+    deep = rng.random(len(owner)) < 0.3
+    sharp = _points(places[~deep], light[~deep], draw(rng, (0.6, 1.0)))
+    return sharp + _points(places[deep], 0.4 * light[deep], draw(rng, (1.8, 2.8)))
+
+
+def _blobs(
+    rng: np.random.Generator, outlines: Outlines, brightness: Floats, own: dict[str, float]
+) -> FloatImage:
+    """Stained nucleoli, at least one in most nuclei."""
+    if own["blobs"] == 0:
+        return np.zeros(SHAPE, np.float32)
+    radius = (0.6 * own["blob_radius"], 1.4 * own["blob_radius"])
+    return _discs(rng, outlines, own["blobs"], radius, 0.6)
+
+
+def _rim(rng: np.random.Generator, nuclei: Raster, brightness: Floats, own: dict[str, float]) -> FloatImage:
+    """The nuclear envelope, smooth or beaded."""
+    if own["rim"] == 0:
+        return np.zeros(SHAPE, np.float32)
+    ring = np.exp(-(((nuclei.depth - 1.0) / np.float32(own["rim_width"])) ** 2) / 2)
+    beads = np.exp(np.float32(own["beads"]) * smooth_field(rng, SHAPE, 3.0))
+    return np.float32(own["rim"]) * nuclei.paint(ring * brightness[nuclei.owner]) * beads
+
+
+def _clump(
+    rng: np.random.Generator, outlines: Outlines, brightness: Floats, own: dict[str, float]
+) -> FloatImage:
+    """The Golgi apparatus: curved pieces heaped beside the nucleus, strung along it or lying over it."""
+    n = len(outlines)
+    owner = np.repeat(np.arange(n), rng.poisson(own["clump"], n))
+    m, length = len(owner), 7
+    if m == 0:
+        return np.zeros(SHAPE, np.float32)
+    spread = own["clump_spread"] * np.exp(0.5 * rng.standard_normal(n))
+    turn = (rng.uniform(0, 2 * np.pi, n)[owner] + spread[owner] * rng.standard_normal(m))[:, None]
+    level = (rng.normal(1.12, 0.12, n)[owner] + 0.07 * rng.standard_normal(m))[:, None]
+    light = (np.exp(0.4 * rng.standard_normal(n))[owner] * np.exp(0.5 * rng.standard_normal(m)))[:, None]
+    along = np.linspace(-1, 1, length) + 0.2 * rng.standard_normal((m, length))
+    turn = turn + along * rng.uniform(0.02, 0.3, (m, 1))
+    level = level + along * rng.normal(0, 0.06, (m, 1)) + 0.015 * rng.standard_normal((m, length))
+    light = light * np.exp(0.4 * rng.standard_normal((m, length))) * brightness[owner][:, None]
+    places = _place(outlines, np.repeat(owner, length), level.ravel(), turn.ravel())
+    deep = np.repeat(rng.random(m) < 0.35, length)
+    sharp = _points(places[~deep], 0.6 * light.ravel()[~deep], draw(rng, (0.7, 1.3)))
+    return sharp + _points(places[deep], 0.35 * light.ravel()[deep], draw(rng, (1.8, 2.8)))
+
+
+def _debris(rng: np.random.Generator, specimen: Specimen) -> FloatImage:
+    """Precipitate anywhere; a very bright piece leaves the cell dark once the picture is stretched."""
+    n = int(rng.poisson(specimen.debris))
+    if n == 0:
+        return np.zeros(SHAPE, np.float32)
+    light = np.exp(rng.uniform(np.log(0.3), np.log(4), n))
+    return _points(rng.uniform(0, SIDE - 1, (n, 2)).astype(np.float32), light, draw(rng, (0.7, 2.2)))
+
+
+def _cytoplasm(rng: np.random.Generator, nuclei: Raster, own: dict[str, float]) -> FloatImage:
+    """Mottled light between the nuclei, fading away from them."""
+    covered = nuclei.paint(np.clip(nuclei.depth / 6 + 1, 0, 1))
+    cloud = ndimage.gaussian_filter(np.minimum(covered, 1), 9, mode="nearest", truncate=2.0)
+    mottle = np.exp(0.2 * smooth_field(rng, SHAPE, 3) + 0.3 * smooth_field(rng, SHAPE, 16))
+    return np.float32(own["haze"]) * (0.25 + cloud) * mottle
+
+
+def _slope(rng: np.random.Generator, strength: float) -> FloatImage:
+    angle = rng.uniform(0, 2 * np.pi)
+    axis = np.linspace(-1, 1, SIDE, dtype=np.float32)
+    along = np.float32(np.sin(angle)) * axis[:, None] + np.float32(np.cos(angle)) * axis[None, :]
+    return np.float32(strength / 4) * (1 + along) ** 2
+
+
+def _stretch(image: FloatImage) -> NDArray[np.uint8]:
+    """Grey range of the published pictures: the third brightest pixel is white, the darkest black."""
+    ordered = np.partition(image.ravel(), [0, image.size - 3])
+    low, high = ordered[0], ordered[image.size - 3]
+    return np.clip(np.round((image - low) * (255 / (high - low))), 0, 255).astype(np.uint8)
