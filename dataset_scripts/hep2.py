@@ -64,13 +64,16 @@ class HEp2Config(datasets.BuilderConfig):
         validation_blocks: For block_split: how many of the 20 blocks after those of `test` are `validation`.
         test_from: For published_split: "test", or "validation" to make validation/ the split `test` and
             to cut `validation` from training/, for copies of the data without test/.
-        validation_fraction: Share of training/ that is cut for `validation` by test_from="validation".
+        pooled: For published_split: cut `validation` anew, out of training/ and validation/ together, so that more
+            images are left to learn from; `test` stays as published.
+        validation_fraction: Share that is cut for `validation` by test_from="validation" or by pooled.
         split_seed: Seed of that cut.
     """
 
     fold: int = 0
     validation_blocks: int = 2
     test_from: str = "test"
+    pooled: bool = False
     validation_fraction: float = 0.1
     split_seed: int = 0
 
@@ -184,6 +187,8 @@ def split_as_published(path: str, items: list[Cell], config: HEp2Config) -> dict
                 f"{path}: training/ has images but validation/ has none; put them back or use the "
                 "configuration block_split, which divides all images itself"
             )
+        if config.pooled and "train" in splits:
+            return _cut_validation([*splits["train"], *splits["validation"]], splits["test"], config)
         return splits
     if missing := {"train", "validation"} - splits.keys():
         raise ValueError(
@@ -192,11 +197,15 @@ def split_as_published(path: str, items: list[Cell], config: HEp2Config) -> dict
         )
     if "test" in splits:
         logger.warning(f"{path}: test/ is left out, because test_from='validation'")
-    training = splits["train"]
-    copies = [f"{item.label} {item.pixels}" for item in training]  # equal pictures stay together
+    return _cut_validation(splits["train"], splits["validation"], config)
+
+
+def _cut_validation(training: list[Cell], test: list[Cell], config: HEp2Config) -> dict[str, list[Cell]]:
+    """Return the splits with `validation` cut from the training images; equal pictures stay together."""
+    copies = [f"{item.label} {item.pixels}" for item in training]
     labels = [item.label for item in training]
+    cut: dict[str, list[Cell]] = defaultdict(list, {"test": test} if test else {})
     fractions = {"validation": config.validation_fraction}
-    cut: dict[str, list[Cell]] = defaultdict(list, {"test": splits["validation"]})
     sides = assign_splits_with_classes(copies, labels, fractions, config.split_seed)
     for item, side in zip(training, sides):
         cut[side].append(item)

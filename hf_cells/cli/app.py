@@ -16,6 +16,7 @@ from .data import list_datasets, prepare, simulate
 from .evaluate import evaluate
 from .predict import predict
 from .publish import card, push
+from .search import search
 from .train import train
 
 
@@ -93,6 +94,7 @@ app.command()(prepare)
 app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
 )(train)
+app.command()(search)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(card)

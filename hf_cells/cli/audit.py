@@ -42,6 +42,12 @@ def audit(
             help="Compare by the features of a model: a folder, a repository, or a name of timm.",
         ),
     ] = None,
+    similarity: Annotated[
+        float | None,
+        typer.Option(
+            "--similarity", min=0.0, max=1.0, help="From which on two images are near duplicates; about 0.9."
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with status 1 when something leaks.")
     ] = False,
@@ -93,59 +99,57 @@ def _print_table(report: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    images = report["images"]
-    title = f"{report['dataset']}{', ' + report['config'] if report['config'] else ''}: "
-    title += ", ".join(f"{count:,} {split}" for split, count in images.items())
-    table = Table("check", "found", "across splits", "verdict", title=escape(title), title_justify="left")
-    styles = {"leak": "bold red", "warning": "yellow", "ok": "green"}
+    images = ", ".join(f"{count:,} {split}" for split, count in report["images"].items())
+    name = f"{report['dataset']}, {report['config']}" if report["config"] else report["dataset"]
+    table = Table("check", "found", "across splits", "verdict", title=f"{escape(name)}: {images}")
+    styles = {"leak": "bold red", "warning": "yellow"}
     for check, text, across, verdict in _rows(report):
-        table.add_row(
-            check, escape(text), across, verdict, style=None if verdict == "ok" else styles[verdict]
-        )
-    # In a pipe every row keeps its line.
-    console = Console(width=None if sys.stdout.isatty() else 160)
+        table.add_row(check, escape(text), across, verdict, style=styles.get(verdict))
+    # In a pipe every row and sentence keeps its line.
+    console = Console(width=None if sys.stdout.isatty() else 500, highlight=False)
     console.print(table)
     for text in report["leak_texts"]:
-        console.print(f"[bold red]leak[/]: {escape(text)}", highlight=False)
+        console.print(f"[bold red]leak[/]: {escape(text)}")
     for text in report["warnings"]:
-        console.print(f"[yellow]note[/]: {escape(text)}", highlight=False)
+        console.print(f"[yellow]note[/]: {escape(text)}")
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Check, what was found, how much of it is in several splits, and "ok", "warning", "leak" or nothing."""
     groups, exact, near = report["groups"], report["exact_duplicates"], report["near_duplicates"]
-    conflicts, sizes = report["label_conflicts"], report["sizes"]
-    rows = [("groups", *_group_cells(groups), "leak" if groups["across_splits"] else "ok")]
+    conflicts, numbers, classes = report["label_conflicts"], report["running_numbers"], report["classes"]
+    shared = groups["across_splits"]
+    rows = [("groups", *_group_cells(groups), "leak" if shared else "ok" if groups["count"] else "warning")]
     for other in report["other_groupings"]:
-        suspicious = other["across_splits"] and not groups["across_splits"]
-        rows.append(("  another reading", *_group_cells(other), "warning" if suspicious else "ok"))
-    text = f"{exact['sets']:,} pictures, {exact['images']:,} images"
-    rows.append(
-        ("exact duplicates", text, f"{exact['across_splits']:,}", "leak" if exact["across_splits"] else "ok")
+        verdict = "ok" if not other["across_splits"] else "" if shared else "warning"
+        rows.append(("  another reading", *_group_cells(other), verdict))
+    text = f"{_count(exact['sets'], 'picture')} in {_count(exact['images'], 'image')}"
+    across = exact["across_splits"]
+    rows.append(("exact duplicates", text, f"{across:,}", "leak" if across else "ok"))
+    text, across = (
+        f"{_count(near['pairs'], 'pair')}, similarity ≥ {near['threshold']:.2f}",
+        near["across_splits"],
     )
-    text = f"{near['pairs']:,} pairs, similarity ≥ {near['threshold']:.2f}"
-    rows.append(
-        ("near duplicates", text, f"{near['across_splits']:,}", "warning" if near["across_splits"] else "ok")
-    )
-    text = f"{len(conflicts['exact']):,} among exact, {len(conflicts['near']):,} among near duplicates"
-    verdict = "leak" if conflicts["exact"] else "warning" if conflicts["near"] else "ok"
-    rows.append(("label conflicts", text, "", verdict))
-    if numbers := report["running_numbers"]:
-        text = (
-            f"look-alike within {numbers['window']} ids: {numbers['observed']:.1%}, "
-            f"chance {numbers['chance']:.1%}"
-        )
-        verdict = "warning" if numbers["like_specimens"] else "ok"
+    rows.append(("near duplicates", text, f"{across:,}", "warning" if across else "ok"))
+    if classes:
+        text = f"{len(conflicts['exact']):,} among exact, {len(conflicts['near']):,} among near duplicates"
+        verdict = "leak" if conflicts["exact"] else "warning" if conflicts["near"] else "ok"
+        rows.append(("label conflicts", text, "", verdict))
+    if numbers:
+        near_by, chance = f"{numbers['observed']:.1%}", f"{numbers['chance']:.1%}"
+        text = f"look-alike within {numbers['window']} ids: {near_by}, chance {chance}"
+        verdict = "warning" if numbers["like_specimens"] and not numbers["kept_together"] else "ok"
         rows.append(("image ids", text, f"{numbers['look_alikes_across_splits']:,}", verdict))
-    if classes := report["classes"]:
+    if classes:
         totals = [sum(count.values()) for count in classes["counts"].values()] or [0]
         text = f"{len(totals)}, of {min(totals):,} to {max(totals):,} images"
-        text += f", {classes['unlabelled']:,} images without" if classes["unlabelled"] else ""
-        rows.append(("classes", text, "", "ok"))
-    (low, _, high), (left, _, right) = sizes["height"], sizes["width"]
+        text += f", {_count(classes['unlabelled'], 'image')} without" if classes["unlabelled"] else ""
+        rows.append(("classes", text, "", "ok" if min(totals) else "warning"))
+    (low, _, high), (left, _, right) = report["sizes"]["height"], report["sizes"]["width"]
     text = f"{low} × {left}" + (f" to {high} × {right} px" if (low, left) != (high, right) else " px")
     rows.append(("image sizes", text, "", "ok"))
     if report["unreadable"]:
-        rows.append(("unreadable", f"{len(report['unreadable']):,} images", "", "warning"))
+        rows.append(("unreadable", _count(len(report["unreadable"]), "image"), "", "warning"))
     return rows
 
 
@@ -158,3 +162,7 @@ def _group_cells(groups: dict[str, Any]) -> tuple[str, str]:
     )
     ratio = groups["look_alikes"]["ratio"]
     return text + (f"; look-alikes {ratio:.1f} × chance" if ratio else ""), f"{groups['across_splits']:,}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"

@@ -39,7 +39,9 @@ def simulate(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder to write.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Further settings of the simulator, such as layout=folders."),
+        typer.Argument(
+            metavar="KEY=VALUE", help="Further settings of the simulator, such as layout=folders."
+        ),
     ] = None,
     n_train: Annotated[int | None, typer.Option("--n_train", help="Training images.")] = None,
     n_test: Annotated[int | None, typer.Option("--n_test", help="Test images.")] = None,
@@ -61,7 +63,7 @@ def simulate(
     \b
     Example:
       hf-cells simulate dsb2018 --output_dir nuclei --n_train 64 --n_test 16
-      hf-cells simulate hep2 --output_dir hep2 --n_train 1000 --n_test 310 layout=folders
+      hf-cells simulate hep2 --output_dir hep2 --n_train 1000 layout=folders
       hf-cells simulate glomeruli --output_dir glomeruli --n_train 200 "size_range=[64, 160]"
     """  # noqa: D301
     from ..simulate import SIMULATORS

@@ -14,10 +14,10 @@ from .arguments import dataset_options, make_folder
 if TYPE_CHECKING:
     import datasets
 
-    from ..evaluation import Evaluation
+    from ..evaluation import ClassificationEvaluation, Evaluation
 
-# The leak check decodes every image of every split: up to here, seconds to a minute.
-_CHEAP_TO_AUDIT = 3000
+# The leak check decodes every image of every split: up to so many stored bytes, seconds to a minute.
+_CHEAP_TO_AUDIT = 256e6
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def evaluate(
         str, typer.Option("--dataset", help="Name, see `hf-cells datasets`, or an own folder.")
     ],
     config: Annotated[
-        str | None, typer.Option("--config", help="Configuration; by default the model's kind.")
+        str | None, typer.Option("--config", help="Configuration; by default that of the training.")
     ] = None,
     data_dir: Annotated[
         Path | None, typer.Option("--data_dir", help="Folder or zip of the raw files of a named dataset.")
@@ -51,6 +51,7 @@ def evaluate(
     """Measure a model on a split that is checked for leaks.
 
     Every metric has a 95 % interval. An image that cannot be read stops it: none is left out of a score.
+    Without --config and --option the data are split as they were for the training, where the model tells.
 
     \b
     Example:
@@ -67,31 +68,69 @@ def evaluate(
     from ..quiet import quiet_libraries
 
     quiet_libraries()
-    pipe = ev.load_pipeline(model, device, test_time_augmentation=test_time_augmentation)
+    pipe = _load(model, device, test_time_augmentation)
+    trained = _own_results(model)
+    if not config and not options:
+        config, options = _as_trained(trained, dataset)
     config = config or _default_config(dataset, pipe.model.config.model_type)
     splits = load_dataset(dataset, config, data_dir=data_dir, **options)
     images = _choose(splits, split)
     limit = limit if limit and limit < len(images) else None
     images, name = (images.select(range(limit)), f"{split}[:{limit}]") if limit else (images, split)
+    audit, copies = ({}, []) if split == "all" or len(splits) < 2 else _audit(splits, dataset, config, split)
     context = {
         "dataset": _describe(dataset, data_dir),
-        "split": {
-            "options": options,
-            "limit": limit,
-            **(_audit(splits) if split != "all" and len(splits) > 1 else {}),
-        },
+        "split": {"options": options, "limit": limit, **audit},
     }
-    measured = ev.evaluate_segmentation(pipe, images, split_name=name, context=context)
-    results = _with_training(measured.results, model)
+    measured: Evaluation | ClassificationEvaluation
+    if pipe.task == "cell-classification":
+        measured = ev.evaluate_classification(pipe, images, split_name=name, context=context, copies=copies)
+    else:
+        measured = ev.evaluate_segmentation(pipe, images, split_name=name, context=context)
+    results = _with_training(measured.results, trained)
     results["evaluation"]["test_time_augmentation"] = test_time_augmentation
     ev.write_results(output, results)
-    table = _write_rows(measured, output.with_name(f"{output.stem}_per_image.csv"))
+    table = _write_rows(measured.rows, output.with_name(f"{output.stem}_per_image.csv"))
     if figures:
-        ev.draw_figures(measured, pipe, images, figures)
+        ev.draw_figures(measured, pipe, images, figures, splits=splits)
     typer.echo(ev.metrics_line(results))
     typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
     if results["split"]["leaks"]:
         typer.echo(f"warning: {results['split']['audit']}: the numbers are too high", err=True)
+
+
+def _load(model: str, device: str | None, test_time_augmentation: bool) -> Any:
+    from ..models.loading import pipeline
+
+    if not test_time_augmentation:
+        return pipeline(model, device)
+    try:
+        return pipeline(model, device, test_time_augmentation=True)
+    except TypeError as error:
+        raise CellsError(
+            f"{model} is a classifier, which has no test-time augmentation; leave --test_time_augmentation out"
+        ) from error
+
+
+def _own_results(model: str) -> dict[str, Any]:
+    """The results.json that the model came with; empty where there is none that can be read."""
+    from transformers.utils import cached_file
+
+    try:
+        path = cached_file(model, "results.json", _raise_exceptions_for_missing_entries=False)
+        found = json.loads(Path(path).read_text("utf-8")) if path else {}
+    except (OSError, ValueError, TypeError):
+        return {}  # a broken file, or none within reach, says nothing of the training
+    return found if isinstance(found, dict) else {}
+
+
+def _as_trained(trained: dict[str, Any], dataset: str) -> tuple[str | None, dict[str, Any]]:
+    """Configuration and options under which the model's test split is what it has not seen."""
+    data, split = trained.get("dataset") or {}, trained.get("split") or {}
+    if data.get("name") != dataset:
+        return None, {}
+    known = {name: value for name, value in (split.get("options") or {}).items() if value is not None}
+    return data.get("config"), known
 
 
 def _default_config(dataset: str, model_type: str) -> str | None:
@@ -133,42 +172,42 @@ def _describe(dataset: str, data_dir: Path | None) -> dict[str, Any]:
     }
 
 
-def _audit(splits: "datasets.DatasetDict") -> dict[str, Any]:
-    from ..data.audit import leak_report
+def _audit(
+    splits: "datasets.DatasetDict", dataset: str, config: str | None, split: str
+) -> tuple[dict[str, Any], list[str]]:
+    """What leaks between the splits, and the images of this one that have a copy in another."""
+    from ..data.audit import leak_report, published_leak
     from ..data.splits import shared_groups
 
-    if sum(map(len, splits.values())) <= _CHEAP_TO_AUDIT:
-        report = leak_report(splits)
-        return {"leaks": report["leaks"], "audit": report["summary"]}
-    groups = len(shared_groups(splits))
-    return {
-        "leaks": groups or None,
-        "audit": f"{groups} groups are in more than one split; pixels not compared",
-    }
+    reason = published_leak(dataset, config)
+    published = f"published split, known to leak ({reason}): " if reason else ""
+    if sum(images.data.nbytes for images in splits.values()) > _CHEAP_TO_AUDIT:
+        groups = len(shared_groups(splits))
+        text = f"{published}{groups} groups are in more than one split; pixels not compared"
+        return {"leaks": groups or None, "audit": text}, []
+    report = leak_report(splits)
+    copies = [image for found in report["duplicate_images"] for side, image in found if side == split]
+    return {"leaks": report["leaks"], "audit": f"{published}{report['summary']}"}, copies
 
 
-def _with_training(results: dict[str, Any], model: str) -> dict[str, Any]:
+def _with_training(results: dict[str, Any], trained: dict[str, Any]) -> dict[str, Any]:
     """Keep what the model's own results say of its training as `run`; this measurement becomes `evaluation`."""
-    from transformers.utils import cached_file
-
-    here = results["run"]
-    try:
-        path = cached_file(model, "results.json", _raise_exceptions_for_missing_entries=False)
-        trained = json.loads(Path(path).read_text("utf-8"))["run"] if path else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        trained = {}  # a broken file, or none within reach, says nothing of the training
+    here, known = results["run"], trained.get("run")
     measured = {name: here[name] for name in ("seconds", "hardware", "versions")}
     # The time of this measurement is not the cost of a training that is not known.
-    run = {**here, "seconds": None, "hardware": None, **trained}
+    run = {**here, "seconds": None, "hardware": None, **(known if isinstance(known, dict) else {})}
     return {**results, "run": run, "evaluation": measured}
 
 
-def _write_rows(measured: "Evaluation", path: Path) -> Path:
-    metrics = list(measured.rows[0]["metrics"])
-    identity = ["image_id", "group", "modality", "seconds"]
+def _write_rows(rows: list[dict[str, Any]], path: Path) -> Path:
+    """One line per image: who it is, and what was measured (scores, or the probability of each class)."""
+
+    def flat(row: dict[str, Any]) -> dict[str, Any]:
+        scores = row.get("metrics") or {f"probability_{k}": v for k, v in row["probabilities"].items()}
+        return {**{k: v for k, v in row.items() if k not in ("metrics", "probabilities")}, **scores}
+
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*identity, *metrics])
-        for row in measured.rows:
-            table.writerow([*(row[name] for name in identity), *(row["metrics"][name] for name in metrics)])
+        table = csv.DictWriter(file, fieldnames=list(flat(rows[0])))
+        table.writeheader()
+        table.writerows(map(flat, rows))
     return path

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import CellsError
+
 
 def predict(
     model: Annotated[str, typer.Argument(help="Folder of a model, or its name on the Hub.")],
@@ -12,43 +14,105 @@ def predict(
         list[str], typer.Argument(help="Images, folders (with all below them), or patterns in quotes.")
     ],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder to write.")] = Path("predictions"),
-    overlays: Annotated[bool, typer.Option("--overlays/--no-overlays", help="Draw what was found.")] = True,
-    rle: Annotated[bool, typer.Option("--rle", help="Also write rle.csv, the contest form.")] = False,
+    overlays: Annotated[
+        bool | None,
+        typer.Option("--overlays/--no-overlays", help="Segmentation: draw what was found [yes]."),
+    ] = None,
+    rle: Annotated[
+        bool, typer.Option("--rle", help="Segmentation: also write rle.csv, the contest form.")
+    ] = False,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", min=0, max=1, help="Leave out objects of a lower score.")
+        float | None,
+        typer.Option("--threshold", min=0, max=1, help="Segmentation: leave out objects of a lower score."),
     ] = None,
     tile: Annotated[
-        int | None, typer.Option("--tile", min=64, help="Cut longer images into tiles of this side [1024].")
+        int | None,
+        typer.Option(
+            "--tile", min=64, help="Segmentation: cut longer images into tiles of this side [1024]."
+        ),
     ] = None,
     test_time_augmentation: Annotated[
-        bool, typer.Option("--test_time_augmentation", help="Average over flips and turns: 8 x slower.")
+        bool,
+        typer.Option(
+            "--test_time_augmentation", help="Segmentation: average over flips and turns: 8 x slower."
+        ),
     ] = False,
+    numeric: Annotated[
+        bool,
+        typer.Option("--numeric", help="Classification: write class numbers (0, 1, …) in place of names."),
+    ] = False,
+    contact_sheet: Annotated[
+        bool | None,
+        typer.Option(
+            "--contact_sheet/--no-contact_sheet",
+            help="Classification: draw up to 60 images by predicted class, least sure first [yes].",
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="Such as cpu or cuda:1.")] = None,
 ) -> None:
-    """Find the cells in images, files and folders of them.
+    """Find the cells in images, or say what they show: files and folders of them.
 
-    Writes label images, overlays, objects.csv and summary.json. A file that cannot be predicted is named and left
-    out, and the exit status is then 1.
+    A segmentation model writes label images, overlays, objects.csv and summary.json. A classifier writes
+    evaluation.csv, contact_sheet.png and summary.json: the column `name` has the file's name, `ground truth` what the
+    model decides with its thresholds (the class, or its number with --numeric; several labels joined by |), and
+    `probability_<class>` the probability of each class.
+
+    A file that cannot be predicted is named and left out, and the exit status is then 1.
 
     \b
     Example:
       hf-cells predict runs/nuclei/model photo.png "plates/*.tif" --output_dir predictions
+      hf-cells predict runs/glomeruli/model crops --output_dir predictions --numeric
     """  # noqa: D301
     from ..inference.paths import iter_image_paths
 
     images = iter_image_paths(paths)  # a misspelt path is told before anything is loaded
+    of_segmentation = {"threshold": threshold, "tile": tile, "overlays": overlays, "rle": rle or None}
+    of_segmentation["test_time_augmentation"] = test_time_augmentation or None
+    of_classification = {"numeric": numeric or None, "contact_sheet": contact_sheet}
 
+    from ..inference.classify import classify_files
+    from ..inference.outputs import Summary
     from ..inference.predict import predict_files
     from ..models.loading import pipeline
     from ..quiet import quiet_libraries
 
     quiet_libraries()
-    given = {"threshold": threshold, "tile": tile}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    pipe = pipeline(model, device, test_time_augmentation=test_time_augmentation, **options)
-    summary = predict_files(pipe, images, output_dir, overlays=overlays, rle=rle)
+    if _is_classifier(model):
+        _refuse(of_segmentation, f"for segmentation models only, and {model} is a classifier")
+        pipe = pipeline(model, device)
+        summary: Summary = classify_files(pipe, images, output_dir, **_given(of_classification))
+    else:
+        _refuse(of_classification, f"for classifiers only, and {model} is a segmentation model")
+        writing = _given({name: of_segmentation.pop(name) for name in ("overlays", "rle")})
+        pipe = pipeline(model, device, **_given(of_segmentation))
+        summary = predict_files(pipe, images, output_dir, **writing)
     typer.echo(str(summary).splitlines()[0])
     for failure in summary.failures:
         typer.echo(f"error: {failure.reason}", err=True)
     if summary.failures:
         raise typer.Exit(1)
+
+
+def _is_classifier(model: str) -> bool:
+    """Read the model's configuration only; where that fails, `pipeline` says why."""
+    from transformers import AutoConfig
+
+    from ..models.loading import FAMILIES
+
+    try:
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        return FAMILIES[config.model_type].task == "cell-classification"
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: dict[str, Any], reason: str) -> None:
+    """Refuse options that mean nothing for this model."""
+    names = [f"--no-{name}" if value is False else f"--{name}" for name, value in _given(options).items()]
+    if names:
+        raise CellsError(f"{', '.join(names)}: {reason}; leave {'them' if names[1:] else 'it'} out")

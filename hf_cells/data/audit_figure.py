@@ -22,7 +22,7 @@ from .image_scan import read_pixels, stored_rows
 # Okabe & Ito 2008, which colour-blind readers tell apart.
 _SPLITS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 _RED, _GREY, _DARK = "#D55E00", "#5F6368", "#202124"
-_WIDTH, _PANELS, _GALLERY_ROW = 9.0, 2.9, 1.5  # inches
+_WIDTH, _PANELS, _HEADING, _GALLERY_ROW = 9.0, 2.9, 0.3, 1.45  # inches
 _DPI = 150
 _PER_ROW, _MOST_PAIRS = 4, 8
 
@@ -44,7 +44,7 @@ def plot_audit(audit: Audit, splits: Mapping[str, datasets.Dataset], path: str |
         panels.append(_plot_look_alikes)
     panels.append(_plot_classes if audit.report["classes"] else _plot_split_sizes)
     pairs = _choose_pairs(audit)
-    heights = [_PANELS, *([0.3 + _GALLERY_ROW * math.ceil(len(pairs) / _PER_ROW)] if pairs else [])]
+    heights = [_PANELS, *([_HEADING + _GALLERY_ROW * math.ceil(len(pairs) / _PER_ROW)] if pairs else [])]
     figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
     FigureCanvasAgg(figure)
     parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -113,8 +113,8 @@ def _plot_look_alikes(axis: Axes, audit: Audit) -> None:
     )
     axis.set_xscale("log")
     axis.set_ylim(0, 1.02)
-    axis.set_xlabel("distance of the ids of two images")
-    axis.set_ylabel("share with their look-alike so near")
+    axis.set_xlabel("distance of the image ids")
+    axis.set_ylabel("share of look-alikes within it")
     title = "image ids behave like specimens" if test["like_specimens"] else "image ids say little"
     axis.set_title(title, color=_RED if test["like_specimens"] else "black", fontsize=10)
 
@@ -145,7 +145,9 @@ def _stacked_bars(axis: Axes, audit: Audit, counts: Mapping[str, Mapping[str, in
 
 def _choose_pairs(audit: Audit) -> list[int]:
     """Choose up to eight pairs, half of them copies and half near duplicates where there are both."""
-    exact, near, used = [], [], set[int]()
+    exact: list[int] = []
+    near: list[int] = []
+    used: set[int] = set()
     for index, (first, second) in enumerate(audit.pairs):
         equal = audit.scan.hashes[first] == audit.scan.hashes[second]
         kind = exact if equal else near
@@ -160,24 +162,36 @@ def _choose_pairs(audit: Audit) -> list[int]:
 def _plot_pairs(
     part: SubFigure, audit: Audit, splits: Mapping[str, datasets.Dataset], pairs: list[int]
 ) -> None:
-    part.suptitle("Duplicates and near duplicates, those in two splits first", fontsize=10)
+    """Pairs side by side in the colours of their splits, four in a row."""
     rows, show_ids = stored_rows(splits), running_numbers(audit.scan.image_ids) is not None
-    frames = part.subfigures(math.ceil(len(pairs) / _PER_ROW), _PER_ROW, squeeze=False).ravel()
-    for frame, index in zip(frames, pairs):
+    height = _HEADING + _GALLERY_ROW * math.ceil(len(pairs) / _PER_ROW)
+    part.text(
+        0.5,
+        1 - 0.12 / height,
+        "Duplicates and near duplicates, those in two splits first",
+        ha="center",
+        va="center",
+    )
+    width = 1 / _PER_ROW
+    for number, index in enumerate(pairs):
+        left = width * (number % _PER_ROW)
+        top = 1 - (_HEADING + _GALLERY_ROW * (number // _PER_ROW)) / height
         equal = len({audit.scan.hashes[row] for row in audit.pairs[index]}) == 1
         kind = "equal pixels" if equal else f"similarity {audit.similarities[index]:.2f}"
-        frame.suptitle(f"{kind}{_label(audit, audit.pairs[index])}", fontsize=8)
-        for axis, row in zip(frame.subplots(1, 2), audit.pairs[index]):
+        text = f"{kind}{_label(audit, audit.pairs[index])}"
+        part.text(left + width / 2, top - 0.1 / height, text, ha="center", va="center", fontsize=8)
+        for half, row in enumerate(audit.pairs[index]):
+            frame = (left + width * (0.03 + 0.48 * half), top - 1.24 / height, 0.46 * width, 1.04 / height)
+            axis = part.add_axes(frame)
             split, place = audit.scan.places[row]
             stored = rows[split][place]
             axis.imshow(
                 as_rgb(read_pixels(split, stored["image_id"], stored["image"])), interpolation="nearest"
             )
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             axis.spines[:].set(color=_colour(split), linewidth=2)
-            name = f"{audit.scan.image_ids[row]}, {split}" if show_ids else split
-            axis.set_xlabel(name, fontsize=7, color=_DARK)
+            name = audit.scan.image_ids[row] if show_ids else split
+            axis.set_xlabel(name, fontsize=7, color=_DARK, labelpad=2)
 
 
 def _label(audit: Audit, rows: Any) -> str:

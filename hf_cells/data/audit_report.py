@@ -46,6 +46,7 @@ def audit_dataset(
     *,
     groups: str | None = None,
     embedding: str | None = None,
+    similarity: float | None = None,
     published: str | None = None,
 ) -> Audit:
     """Look for everything that makes a number measured on these splits too good.
@@ -54,6 +55,7 @@ def audit_dataset(
         splits: Datasets by split name, with `image_id` and `image`, and perhaps `group`, `label` or `labels`.
         groups: A column, or a regular expression for the image ids; found from both when None.
         embedding: Model whose features find near duplicates and look-alikes, as of `embed_images`.
+        similarity: Least similarity of near duplicates; by default 0.90, or what suits the model.
         published: Why this is a published split that is known to leak, as of `published_leak`.
 
     Returns:
@@ -78,6 +80,7 @@ def audit_dataset(
         features, again = embed_images(splits, scan.places, embedding)
         descriptors, threshold = near_duplicates.calibrated(features, again)
         positions, method = near_duplicates.as_they_stand, f"features of {embedding}"
+    threshold = threshold if similarity is None else similarity
     pairs, similarities = near_duplicates.similar_pairs(descriptors, threshold, positions)
     classes = labels if labels is not None and "label" in columns_of(splits) else None
     nearest = look_alikes.nearest_look_alikes(look_alikes.standardised(features), classes, scan.hashes)

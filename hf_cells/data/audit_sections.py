@@ -16,6 +16,7 @@ MUCH_MORE, SURELY = (
     1.5,
     5.0,
 )  # ratio to chance, and standard deviations, of numbers that behave like specimens
+KEPT_TOGETHER = 0.1  # of look-alikes with close ids, those in another split; blocks of ids have few
 IMBALANCED = 10.0  # the largest class to the smallest
 OF_TWO_SIZES = 1.3  # the largest median side of a class to the smallest
 
@@ -162,15 +163,17 @@ def numbers(found: Findings, values: np.ndarray | None) -> None:
     close = (found.nearest >= 0) & (np.abs(values - values[found.nearest]) <= test["window"])
     across = int((close & (sides != sides[found.nearest])).sum())
     specimens = bool((test["ratio"] or 0) >= MUCH_MORE and test["z"] >= SURELY)
+    together = across <= KEPT_TOGETHER * close.sum()
     found.report["running_numbers"] = {
         "like_specimens": specimens,
+        "kept_together": bool(together),
         "look_alikes_across_splits": across,
         **test,
     }
     if specimens:
-        split = ", and the splits keep them apart"
-        if across > 0.01 * len(values):
-            split = f"; {across} have it in another split, so split by blocks of ids"
+        split = f"; {across:,} have it in another split, so split by blocks of ids"
+        if together:
+            split = f"; the splits keep all but {across:,} of these together" if across else ""
         found.warnings.append(
             f"contiguous image ids behave like specimens: {test['observed']:.0%} of images have their nearest "
             f"look-alike within {test['window']} ids, {test['ratio']:.1f} times chance{split}"

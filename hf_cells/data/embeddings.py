@@ -34,8 +34,13 @@ def embed_images(
     Raises:
         CellsError: The model cannot be loaded or has no features.
     """
-    embed = load_embedder(model)
-    rows = stored_rows(splits)
+    rows, network = stored_rows(splits), load_embedder(model)
+
+    def embed(images: list[np.ndarray]) -> np.ndarray:
+        try:
+            return network(images)
+        except ValueError as error:  # of the image processor: wrong channels, say
+            raise CellsError(f"--embedding {model}: {error}") from error
 
     def read(index: int) -> np.ndarray:
         split, row = places[index]

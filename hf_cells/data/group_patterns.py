@@ -66,12 +66,14 @@ def find_groupings(
         image_ids: N names.
         columns: Further columns, N values each.
         labels: Class of each image: what is only the class again is no group.
-        asked: A column, or a regular expression for the names; then nothing else is looked for.
+        asked: A column (`image_id`: every image is its own group), or a regular expression for the names; then
+            nothing else is looked for.
 
     Raises:
         CellsError: As `match_groups`.
     """
     texts = {name: [None if v is None else str(v) for v in values] for name, values in columns.items()}
+    texts["image_id"] = list(image_ids)
     if asked is not None:
         if asked in texts:
             return [Grouping(f"column {asked}", texts[asked])]

@@ -84,6 +84,8 @@ class ImageAugmentation:
             raise CellsError(
                 f"augmentation.border={made.border!r} is unknown; choose from: {', '.join(BORDERS)}"
             )
+        if made.size is not None and not (isinstance(made.size, tuple) and len(made.size) == 2):
+            raise CellsError(f"augmentation.size is {made.size}; give height and width, such as [224, 224]")
         for name in ("crop", "scale"):
             pair = getattr(made, name)
             if not (isinstance(pair, tuple) and len(pair) == 2 and 0 < pair[0] <= pair[1]):
@@ -244,9 +246,8 @@ def blur(images: Tensor, sigmas: np.ndarray) -> Tensor:
         return images
     batch, channels = images.shape[:2]
     taps = np.arange(-radius, radius + 1)
-    lines = np.where(
-        sigmas[:, None] > 0, np.exp(-0.5 * (taps / np.maximum(sigmas, 1e-3)[:, None]) ** 2), taps == 0
-    )
+    reach = np.ceil(2.5 * sigmas)[:, None]  # each image's own: the others of the batch must not matter
+    lines = np.exp(-0.5 * (taps / np.maximum(sigmas, 1e-3)[:, None]) ** 2) * (np.abs(taps) <= reach)
     lines = lines / lines.sum(1, keepdims=True)
     kernel = torch.from_numpy(np.repeat(lines, channels, 0)).float()[:, None, None]
     flat = F.pad(images.reshape(1, batch * channels, *images.shape[-2:]), (radius,) * 4, mode="reflect")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import CellsError
 from ..models.image_reading import read_image
 from .image_augmentation import ImageAugmentation
 from .samples import Key, normalise, without_normalisation
@@ -20,8 +21,8 @@ _CACHE_BYTES = (
 class ImageSamples(Dataset[dict[str, Tensor]]):
     """Batches of augmented images with their labels.
 
-    What the image processor does is done once for each image; the result is kept in half precision (its step is
-    finer than that of 8 bits). Mean and standard deviation come after the augmentation, as changes of light are defined
+    What the image processor does is done once for each image; the result is kept in half precision (up to 8, its step
+    is no coarser than that of 8 bits). Mean and standard deviation come after the augmentation, as changes of light are defined
     on the range from 0 to 1.
 
     Args:
@@ -52,6 +53,12 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
     def __getitems__(self, keys: list[Key]) -> dict[str, Tensor]:
         """Return `pixel_values` `(B, C, H, W)` and `labels`: `(B,)` int64, or `(B, K)` float if soft or several."""
         items = [self._prepared(index) for _, _, index in keys]
+        if len(sizes := {tuple(image.shape[-2:]) for image, _ in items}) > 1:
+            found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
+            raise CellsError(
+                f"the images are of several sizes ({found}): give them one, such as "
+                "processor.size={height: 96, width: 96}"
+            )
         images = torch.stack([image for image, _ in items]).float()
         truth = torch.stack([label for _, label in items])
         epoch, positions = keys[0][0], [position for _, position, _ in keys]
@@ -71,7 +78,9 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
         if index in self.cache:
             return self.cache[index]
         row = self.rows[index]
-        image = self.prepare(read_image(row["image"]))["pixel_values"][0].half()
+        image = self.prepare(read_image(row["image"]))["pixel_values"][0]
+        if image.abs().max() <= 8:  # numbers that were not scaled may be too large for half precision
+            image = image.half()
         item = image, torch.from_numpy(one_hot(row, self.num_labels))
         size = image.numel() * image.element_size()
         if size <= self.free:
@@ -82,5 +91,7 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
 def one_hot(row: dict[str, Any], num_labels: int) -> np.ndarray:
     """Return the truth of a row as `(K,)` float32, from `label` or `labels`."""
     truth = np.zeros(num_labels, np.float32)
+    if "label" in row and (row["label"] is None or row["label"] < 0):
+        raise CellsError(f"the image {row.get('image_id', '')!r} has no label: leave it out of the split")
     truth[row["label"] if "label" in row else list(row["labels"])] = 1
     return truth

@@ -62,8 +62,8 @@ def calibrated(features: np.ndarray, again: Mapping[int, np.ndarray]) -> tuple[n
     descriptors = unit_vectors(features - mean)
     rows = np.array(list(again))
     copies = unit_vectors(np.stack(list(again.values())) - mean)
-    between = copies @ descriptors.T
-    same = between[np.arange(len(rows)), rows]
+    same = (copies * descriptors[rows]).sum(axis=1)
+    between = descriptors[rows] @ descriptors.T
     between[np.arange(len(rows)), rows] = -1
     return descriptors, float(max(np.quantile(same, 0.05), np.quantile(between, 0.9999)))
 

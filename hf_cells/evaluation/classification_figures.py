@@ -15,6 +15,7 @@ from .classification import ClassificationEvaluation
 from .classified_images import label_names
 from .error_gallery import plot_wrong_predictions
 from .figures import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, plot_score_by_stratum, save_figure
+from .results import WHOLE_SPLIT
 from .threshold_figures import plot_cost_curve, plot_ranking_curves
 
 _SIDE_BY_SIDE = 8  # more classes than this get a row for each matrix
@@ -59,7 +60,7 @@ def draw_classification_figures(
     counts = {measured.results["split"]["name"]: targets.sum(axis=0)}
     counts = {name: _count(split, names) for name, split in splits.items()} if splits else counts
     plot_class_balance(counts, names, folder / "class_balance.png")
-    if len(measured.results.get("strata", {})) > 1:
+    if len(measured.results.get("strata", {}).keys() - {WHOLE_SPLIT}) > 1:
         plot_score_by_stratum(measured.results, folder / "by_stratum.png")
     if measured.wrong():
         plot_wrong_predictions(measured, dataset, folder / "wrong_predictions.png")
@@ -82,14 +83,14 @@ def plot_confusion_matrices(measured: ClassificationEvaluation, path: str | os.P
     if measured.results["decision"]["thresholds"]:
         panels.append(("with thresholds", measured.predicted, np.array(confusion["predicted"])))
     beside = len(names) <= _SIDE_BY_SIDE
-    height = (4.6 if len(panels) == 2 else 5.6) if beside else (2.0 + 0.32 * len(names)) * len(panels)
+    height = max(3.6, 2.0 + 0.42 * len(names)) if beside else (2.0 + 0.3 * len(names)) * len(panels)
     figure = new_figure(height)
     grid = (1, len(panels)) if beside else (len(panels), 1)
     axes = figure.subplots(*grid, squeeze=False).ravel()
     for place, (axis, (title, decided, counts)) in enumerate(zip(axes, panels, strict=True)):
         scores = decision_metrics(measured.labels, decided, names)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal" if beside else "auto")
+        image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 axis.text(
@@ -111,7 +112,9 @@ def plot_confusion_matrices(measured: ClassificationEvaluation, path: str | os.P
         if place == 0 or not beside:
             axis.set_ylabel("true")
         axis.tick_params(length=0)
-    figure.colorbar(image, ax=list(axes), label="share of the true class", shrink=0.8, pad=0.02)
+    figure.colorbar(
+        image, ax=list(axes), label="share of the true class", aspect=30 if beside else 70, pad=0.02
+    )
     save_figure(figure, path)
 
 
@@ -156,9 +159,8 @@ def plot_reliability(measured: ClassificationEvaluation, path: str | os.PathLike
     upper.set_ylabel(what[1])
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1.03)
-    upper.legend(
-        title=f"expected calibration error {error:.3f}", loc="upper left", frameon=False, alignment="left"
-    )
+    figure.suptitle(f"expected calibration error {error:.3f}", fontsize=10.5)
+    upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0.2)
     lower.bar(edges[:-1], bins.counts, width=1 / BINS, align="edge", color="#C9CDD2", edgecolor=GREY)
     lower.set_yscale("symlog", linthresh=1)
     lower.set_ylabel(what[2])
@@ -176,9 +178,9 @@ def plot_class_balance(
         class_names: K names.
         path: PNG to write.
     """
-    figure = new_figure(
-        height=max(2.6, 1.0 + 0.24 * len(counts) * len(class_names) + 0.12 * len(class_names))
-    )
+    few = len(class_names) <= 10
+    bar = 0.2 if few else 0.15  # inches
+    figure = new_figure(height=max(2.4, 1.0 + (bar * len(counts) + 0.1) * len(class_names)))
     axis = figure.subplots()
     width = 0.84 / len(counts)
     colours = (BLUE, ORANGE, GREEN, PURPLE)
@@ -199,10 +201,10 @@ def plot_class_balance(
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
-                fontsize=8.5,
+                fontsize=8.5 if few else 7.5,
             )
     axis.set_yticks(range(len(class_names)), class_names)
-    axis.invert_yaxis()
+    axis.set_ylim(len(class_names) - 0.4, -0.6)
     axis.margins(x=0.14)
     axis.set_xlabel("labels (share of the split's labels)")
     axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2)

@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from ..errors import CellsError
 from ..files import atomic_write
 from .gallery import plot_segmentation_examples
-from .results import HEADLINES
+from .results import HEADLINES, WHOLE_SPLIT
 
 __all__ = ["plot_curves", "plot_score_by_stratum", "plot_segmentation_examples", "plot_threshold_curve"]
 
@@ -95,7 +95,11 @@ def plot_score_by_stratum(
     strata = results.get("strata") or {}
     whole = results["metrics"]
     name = metric or next((key for key in HEADLINES if key in whole), None)
-    rows = [(stratum, table[name]) for stratum, table in strata.items() if name in table]
+    rows = [
+        (stratum, table[name])
+        for stratum, table in strata.items()
+        if name in table and stratum != WHOLE_SPLIT
+    ]
     if name not in whole or not rows:
         raise CellsError(
             f"the results have no {name or 'metric'} by stratum; evaluate a split with modalities"
@@ -246,9 +250,9 @@ def _cycle(count: int) -> list[str]:
     return [_LINES[index % len(_LINES)] for index in range(count)]
 
 
-def new_figure(height: float) -> Figure:
+def new_figure(height: float, layout: Any = "constrained") -> Figure:
     """A figure of the common width; `height` in inches."""
-    figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCHES, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

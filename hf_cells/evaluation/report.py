@@ -12,9 +12,6 @@ from .gallery import plot_segmentation_examples
 from .scoring import precision_by_threshold
 from .segmentation import Evaluation
 
-# The figures that show images of the dataset, which its terms may keep from being published.
-SHOWING_IMAGES = ("predictions.png", "wrong_predictions.png")
-
 
 def draw_figures(
     measured: Evaluation | ClassificationEvaluation,

@@ -12,7 +12,7 @@ from .figures import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, save_figure
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00", GREY)
 _STYLES = ("-", "--", ":")
-# What an axis shows when the curves crowd into a corner: the smallest of these that holds their bend.
+# How much of an axis is shown when the curves crowd into a corner.
 _ZOOMS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -51,17 +51,17 @@ def plot_ranking_curves(
         }
         fpr, tpr, _ = roc_curve(targets[:, k], probabilities[:, k])
         precision, recall, _ = precision_recall_curve(targets[:, k], probabilities[:, k])
+        found = np.append(True, np.diff(recall) > 0)  # the steps that the average precision adds up
+        precision, recall = precision[found], recall[found]
         auc, ap = ranking_areas(targets[:, k], probabilities[:, k])
         roc.plot(fpr, tpr, label=f"{class_names[k]}  {_area(auc)} / {_area(ap)}", **style)
         recalled.step(recall, precision, where="pre", **style)
         curves.append((fpr, tpr, precision, recall))
     roc.plot([0, 1], [0, 1], color="#9E9E9E", linewidth=1, linestyle=(0, (2, 3)))
-    right, low = _zoom([fpr[tpr >= 0.99].min() for fpr, tpr, _, _ in curves]), 0.0
-    low = _zoom([1 - tpr[np.searchsorted(fpr, 0.25 * right, side="right") - 1] for fpr, tpr, _, _ in curves])
-    _frame(roc, (0, right), (1 - low, 1), "false positive rate", "true positive rate")
-    left = _zoom([1 - recall[precision >= 0.99].max() for _, _, precision, recall in curves])
-    low = _zoom([1 - precision[recall <= 1 - left / 4].min() for _, _, precision, recall in curves])
-    _frame(recalled, (1 - left, 1), (1 - low, 1), "recall", "precision")
+    zoom = _zoom([np.maximum(fpr, 1 - tpr).min() for fpr, tpr, _, _ in curves])
+    _frame(roc, (0, zoom), (1 - zoom, 1), "false positive rate", "true positive rate")
+    zoom = _zoom([1 - np.minimum(precision, recall).max() for _, _, precision, recall in curves])
+    _frame(recalled, (1 - zoom, 1), (1 - zoom, 1), "recall", "precision")
     figure.legend(
         *roc.get_legend_handles_labels(),
         title="ROC AUC / average precision",
@@ -95,6 +95,7 @@ def plot_cost_curve(
     Raises:
         CellsError: When the class, or the rest, has no image.
     """
+    positive = np.asarray(positive, dtype=bool)
     if positive.all() or not positive.any():
         raise CellsError(f"a cost curve needs images of {class_name} and of others; evaluate another split")
     fpr, tpr, _ = roc_curve(positive, scores)
@@ -130,8 +131,8 @@ def _area(value: float) -> str:
 
 
 def _zoom(bends: Sequence[float]) -> float:
-    """The length of axis to show, from what the farthest curve needs."""
-    return next((zoom for zoom in _ZOOMS if max(bends) <= zoom), 1.0)
+    """The length of axis to show: twice the way from the corner to where the farthest curve bends."""
+    return next((zoom for zoom in _ZOOMS if 2 * max(bends) <= zoom), 1.0)
 
 
 def _frame(axis: Axes, x: tuple[float, float], y: tuple[float, float], x_name: str, y_name: str) -> None:

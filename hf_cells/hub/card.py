@@ -48,7 +48,8 @@ _MEASURED = ("", "Decision", "Training setting and cost", "Limits and out-of-sco
 # Public-domain data put no condition on the weights; any other licence is named, its effect not guessed at.
 _FREE_DATA = {"cc0-1.0", "pddl", "unlicense"}
 _FREE_WEIGHTS = "apache-2.0"
-_SHOWS_CELLS = re.compile("overlay|gallery|predict|example")
+# The figure at the top: one that shows cells, else what is confused with what.
+_TELLING = (re.compile("overlay|gallery|predict|example"), re.compile("confusion"))
 _TASKS = {
     "instance": "image-segmentation",
     "semantic": "image-segmentation",
@@ -104,7 +105,7 @@ def render_card(
         pipelines=[*config.get("custom_pipelines", {}), metadata.pipeline_tag],
         commands=reproduction(results, recipe or {}, repo_id or UNNAMED),
         recipe=yaml.safe_dump(_without_folders(recipe), sort_keys=False).strip() if recipe else None,
-        figures=sorted(figures, key=lambda path: (not _SHOWS_CELLS.search(path), path)),
+        figures=sorted(figures, key=_telling),
         research_use=RESEARCH_USE,
     )
     return ModelCard(text)
@@ -189,6 +190,11 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
         raise CellsError(
             f"cannot read {path} ({reason}); copy the run's recipe again or remove it"
         ) from error
+
+
+def _telling(figure: str) -> tuple[int, str]:
+    ranks = [rank for rank, pattern in enumerate(_TELLING) if pattern.search(figure)]
+    return min(ranks, default=len(_TELLING)), figure
 
 
 def _template() -> jinja2.Template:

@@ -4,16 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-# What a reader looks for first; the order in which one of them becomes the headline and a column per stratum.
-_HEADLINES = (
-    "dsb_score",
-    "pq",
-    "ap50_image_mean",
-    "mean_class_accuracy",
-    "accuracy",
-    "mean_iou",
-    "dice_per_image",
-)
+from ..evaluation.results import HEADLINES, WHOLE_SPLIT, WITHOUT_COPIES
+
 _STRATUM_COLUMNS = 4
 
 
@@ -26,10 +18,14 @@ class Table(NamedTuple):
 
 
 def result_tables(results: Mapping[str, Any]) -> list[Table]:
-    """The tables of the section "Results": all metrics, then strata and classes where they were measured."""
+    """The tables of the section "Results": all metrics, then thresholds, strata and classes where measured."""
     metrics = {name: entry for name, entry in results["metrics"].items() if isinstance(entry, Mapping)}
     rows = [[f"`{name}`", *metric_cells(entry)] for name, entry in metrics.items() if "value" in entry]
     tables = [Table("", ["Metric", "Value", "95 % interval", "n"], rows)]
+    plain = {name: entry for name, entry in (results.get("argmax") or {}).items() if name in metrics}
+    if any(entry["value"] != metrics[name]["value"] for name, entry in plain.items()):
+        rows = [[f"`{name}`", estimate(entry), estimate(metrics[name])] for name, entry in plain.items()]
+        tables.append(Table("What the thresholds change", ["Metric", "Without", "With thresholds"], rows))
     if strata := results.get("strata"):
         columns = headlines(strata.values())[:_STRATUM_COLUMNS]
         rows = [
@@ -38,7 +34,9 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
         ]
         tables.append(Table("Per stratum", ["Stratum", "n", *_code(columns)], rows))
     classes = {
-        f"Per class: `{name}`": entry["per_class"] for name, entry in metrics.items() if "per_class" in entry
+        f"Per class: `{name}`": _with_intervals(entry["per_class"], entry.get("per_class_ci") or {})
+        for name, entry in metrics.items()
+        if "per_class" in entry
     }
     if "per_class" in results:
         classes["Per class"] = results["per_class"]
@@ -84,18 +82,35 @@ def reported_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 def headlines(groups: Iterable[Mapping[str, Any]]) -> list[str]:
     """All names in `groups`, those that a reader looks for first at the front."""
     names = list(dict.fromkeys(name for entries in groups for name in entries))
-    return sorted(names, key=lambda name: _HEADLINES.index(name) if name in _HEADLINES else len(_HEADLINES))
+    return sorted(names, key=lambda name: HEADLINES.index(name) if name in HEADLINES else len(HEADLINES))
 
 
 def weakest_stratum(results: Mapping[str, Any]) -> tuple[str, str, str] | None:
     """Stratum, metric and estimate where the headline metric is lowest; None with fewer than two."""
     metric = headlines([finite_values(results["metrics"])])[0]
-    strata = {name: finite_values(entries) for name, entries in (results.get("strata") or {}).items()}
+    strata = {
+        name: finite_values(entries)
+        for name, entries in (results.get("strata") or {}).items()
+        if name not in (WHOLE_SPLIT, WITHOUT_COPIES)
+    }
     known = {name: values[metric] for name, values in strata.items() if metric in values}
     if len(known) < 2:
         return None
     name = min(known, key=known.__getitem__)
     return name, metric, estimate(results["strata"][name][metric])
+
+
+def _with_intervals(classes: Mapping[str, Any], intervals: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of each class as entries, where an interval stands beside them."""
+    return {
+        name: {
+            key: {"value": value, "ci": intervals[name].get(key)} if name in intervals else value
+            for key, value in values.items()
+        }
+        if _is_group(values)
+        else values
+        for name, values in classes.items()
+    }
 
 
 def _class_table(title: str, classes: Mapping[str, Any]) -> Table:

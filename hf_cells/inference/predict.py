@@ -1,22 +1,27 @@
 """Predict files and folders: label images, overlays, the table of objects and a summary in one folder."""
 
-import csv
-import json
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from skimage.measure import label as connected_regions
 
-from ..errors import CellsError
-from ..files import atomic_write
 from ..models.image_reading import read_image
 from ..progress import track
 from .objects import class_of_objects
+from .outputs import (
+    FILE_ERRORS,
+    OnError,
+    PredictionFailure,
+    Summary,
+    check_on_error,
+    open_csv,
+    without_outputs,
+)
 from .overlay import draw_classes, draw_instances
 from .paths import PathLike, iter_image_paths, output_names
 from .rle import COLUMNS as RLE_COLUMNS
@@ -26,36 +31,20 @@ from .writers import OBJECT_COLUMNS, object_rows, write_label_image, write_overl
 __all__ = ["PredictionFailure", "PredictionSummary", "iter_image_paths", "predict_files"]
 
 
-@dataclass(frozen=True)
-class PredictionFailure:
-    """A file that could not be predicted, and why, in one line that names the file."""
-
-    path: str
-    reason: str
-
-
 @dataclass
-class PredictionSummary:
+class PredictionSummary(Summary):
     """What `predict_files` did; `summary.json` holds the same.
 
     `predictions` has one entry per image: `image` (its name in all outputs), `source`, `height`, `width`,
     `objects`, `labels` and `overlay` (paths from `output_dir`) and, of a semantic model, `class_fractions`.
     """
 
-    output_dir: str
-    images: int = 0
     objects: int = 0
-    seconds: float = 0.0
     predictions: list[dict[str, Any]] = field(default_factory=list)
-    failures: list[PredictionFailure] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        """Return a line on the whole, and a line on each file that failed."""
-        done = f"{self.images} images, {self.objects} objects in {self.seconds:.1f} s, see {self.output_dir}"
-        if not self.failures:
-            return done
-        failed = "\n".join(f"  {failure.reason}" for failure in self.failures)
-        return f"{done}\n{len(self.failures)} files failed:\n{failed}"
+    def found(self) -> str:
+        """Say in a few words what was found."""
+        return f"{self.images} images, {self.objects} objects"
 
 
 @dataclass(frozen=True)
@@ -76,7 +65,7 @@ def predict_files(
     table: bool = True,
     rle: bool = False,
     progress: bool = True,
-    on_error: Literal["skip", "raise"] = "skip",
+    on_error: OnError = "skip",
 ) -> PredictionSummary:
     """Predict images one by one; write `labels/`, `overlays/`, `objects.csv`, `rle.csv` and `summary.json`.
 
@@ -98,26 +87,22 @@ def predict_files(
         CellsError: When there is no image, the outputs cannot be written, or a file is broken and
             `on_error="raise"`.
     """
-    if on_error not in ("skip", "raise"):
-        raise ValueError(f"on_error is {on_error!r}; choose 'skip' or 'raise'")
+    check_on_error(on_error)
     output = Path(output_dir)
-    images = _without_outputs(iter_image_paths(paths), output)
+    images = without_outputs(iter_image_paths(paths), output)
     summary = PredictionSummary(output_dir=str(output))
     id2label = {int(key): name for key, name in pipe.model.config.id2label.items()}
     started = time.perf_counter()
     jobs: Iterable[tuple[Path, str]] = list(zip(images, output_names(images)))
     with ExitStack() as files:
-        objects_csv = files.enter_context(_csv(output / "objects.csv", OBJECT_COLUMNS)) if table else None
-        rle_csv = files.enter_context(_csv(output / "rle.csv", RLE_COLUMNS)) if rle else None
+        objects_csv = files.enter_context(open_csv(output / "objects.csv", OBJECT_COLUMNS)) if table else None
+        rle_csv = files.enter_context(open_csv(output / "rle.csv", RLE_COLUMNS)) if rle else None
         for path, name in track(jobs, "predicting", total=len(images)) if progress else jobs:
             try:
                 image = read_image(path)
                 prediction = pipe(image)
-            except (CellsError, ValueError, OSError, RuntimeError, MemoryError) as error:
-                failure = PredictionFailure(str(path), _one_line(path, error))
-                if on_error == "raise":
-                    raise CellsError(failure.reason) from error
-                summary.failures.append(failure)
+            except FILE_ERRORS as error:
+                summary.failed(path, error, on_error)
                 continue
             found = _objects_of(prediction)
             entry: dict[str, Any] = {
@@ -137,10 +122,7 @@ def predict_files(
             summary.images += 1
             summary.objects += entry["objects"]
     summary.seconds = round(time.perf_counter() - started, 3)
-    with atomic_write(output / "summary.json") as temporary:
-        temporary.write_text(
-            json.dumps(asdict(summary), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+    summary.write()
     return summary
 
 
@@ -182,26 +164,3 @@ def _write_images(
         picture = write_overlay(output / "overlays" / f"{name}.png", overlay)
         entry["overlay"] = picture.relative_to(output).as_posix()
     return entry
-
-
-@contextmanager
-def _csv(path: Path, columns: tuple[str, ...]) -> Iterator[Any]:
-    """Open a CSV that appears under its name when all rows are in: memory does not grow with the images."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        yield writer
-
-
-def _without_outputs(images: list[Path], output: Path) -> list[Path]:
-    """Leave out what an earlier run wrote: its overlays are no microscope images."""
-    own = [(output / folder).resolve() for folder in ("labels", "overlays")]
-    kept = [path for path in images if not any(path.resolve().is_relative_to(folder) for folder in own)]
-    if not kept:
-        raise CellsError(f"{output}: all images lie in its folders of results; choose another output folder")
-    return kept
-
-
-def _one_line(path: Path, error: BaseException) -> str:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return reason if str(path) in reason else f"{path}: {reason}"

@@ -53,18 +53,15 @@ def load_backbone_weights(
 def inflate(weight: Tensor, channels: int) -> Tensor:
     """Bring a first convolution `(O, C, k, k)` to another number of input channels.
 
-    The response to a grey image (all channels equal) stays what it was. One channel sums over the old ones; further
-    channels get the mean of the old ones, and all are scaled down in proportion.
+    The response to a grey image (all channels equal) stays what it was. Further channels begin as the mean of the old
+    ones; what they add, or dropped channels leave out, is then shared among all. One channel so sums over the old ones.
     """
     old = weight.shape[1]
     if channels == old:
         return weight
-    if channels == 1:
-        return weight.sum(1, keepdim=True)
     mean = weight.mean(1, keepdim=True)
-    parts = [weight[:, :channels], *[mean] * max(0, channels - old)]
-    wider = torch.cat(parts, 1)
-    return wider * (weight.sum(1, keepdim=True).norm() / wider.sum(1, keepdim=True).norm().clamp(min=1e-12))
+    made = torch.cat([weight[:, :channels], *[mean] * max(0, channels - old)], 1)
+    return made + (weight.sum(1, keepdim=True) - made.sum(1, keepdim=True)) / channels
 
 
 def _first_convolution(backbone: nn.Module) -> str | None:

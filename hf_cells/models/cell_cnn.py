@@ -95,7 +95,7 @@ class CellCNN(nn.Module):
         self.stem_stride, self.kind = config.stem_stride, config.downsample_type
         self.factors = config.per_stage("downsample")
         depths, kernels = config.per_stage("depths"), config.per_stage("kernel_size")
-        drops = torch.linspace(0, float(config.drop_path), max(1, sum(depths))).tolist()
+        drops = [config.drop_path * place / max(1, sum(depths) - 1) for place in range(sum(depths))]
         block = ResidualBlock if config.residual else PlainBlock
         inputs, stride, stages = config.num_channels * config.stem_stride**2, 1, []
         for width, depth, kernel, factor in zip(config.hidden_sizes, depths, kernels, self.factors):
@@ -121,7 +121,7 @@ class CellCNN(nn.Module):
             x = self.dropout(stage(x))
             if factor > 1 and self.kind != "conv":
                 pool = F.max_pool2d if self.kind == "max" else F.avg_pool2d
-                x = pool(x, factor, ceil_mode=min(x.shape[-2:]) < factor)
+                x = pool(x, [min(factor, side) for side in x.shape[-2:]])
         return x
 
 
@@ -157,11 +157,11 @@ def make_backbone(config: CellClassificationConfig, **weights: Any) -> nn.Module
     except ImportError as error:
         raise ImportError("a model with a backbone needs timm: pip install timm") from error
     pooling = {} if config.pooling in (None, "flatten") else {"global_pool": config.pooling}
-    return timm.create_model(
-        config.backbone,
-        num_classes=0,
-        **{"in_chans": config.num_channels, **pooling, **(config.backbone_kwargs or {}), **weights},
-    )
+    arguments = {"in_chans": config.num_channels, **pooling, **(config.backbone_kwargs or {}), **weights}
+    try:
+        return timm.create_model(config.backbone, num_classes=0, **arguments)
+    except RuntimeError as error:  # also what timm raises for a name that it does not know
+        raise ValueError(f"backbone={config.backbone!r}: {error}; timm.list_models() names them all") from error
 
 
 def pooled_features(backbone: nn.Module, x: Tensor, pooling: str | None) -> Tensor:

@@ -20,7 +20,7 @@ def classification_loss(
     Args:
         logits: `(B, K)` float.
         labels: `(B,)` int64, or `(B, K)` float: probabilities of the classes, or 0/1 for each label of a multi-label
-            problem.
+            problem. The loss of a mixture of labels is the mixture of their losses, but for smooth_l1.
         name: "cross_entropy", "bce" (one against the rest), "focal" (Lin et al. 2017, arXiv:1708.02002), "smooth_l1"
             (between probabilities and labels, bending at 0.5; Girshick 2015) or "hinge" (multi-class: Crammer & Singer
             2001 as in `torch.nn.MultiMarginLoss`; multi-label: one hinge a label).
@@ -65,17 +65,18 @@ def classification_loss(
 
 def _focal(logits: Tensor, soft: Tensor, multi_label: bool, gamma: float) -> Tensor:
     if multi_label:
-        loss = F.binary_cross_entropy_with_logits(logits, soft, reduction="none")
-        probabilities = logits.sigmoid()
-        wrong = soft * (1 - probabilities) + (1 - soft) * probabilities
-        return wrong**gamma * loss
-    logs = logits.log_softmax(1)
-    return -soft * (1 - logs.exp()) ** gamma * logs
+        return soft * _faded(F.logsigmoid(logits), gamma) + (1 - soft) * _faded(F.logsigmoid(-logits), gamma)
+    return soft * _faded(logits.log_softmax(1), gamma)
+
+
+def _faded(logs: Tensor, gamma: float) -> Tensor:
+    """`-(1 - p)^gamma log p` of log p. A sure 0 to a power below 1 would have an infinite slope, hence the clamp."""
+    return -((-logs.expm1()).clamp(min=1e-9) ** gamma) * logs
 
 
 def _hinge(logits: Tensor, soft: Tensor, multi_label: bool) -> Tensor:
     if multi_label:
-        return F.relu(1 - (2 * soft - 1) * logits)
+        return soft * F.relu(1 - logits) + (1 - soft) * F.relu(1 + logits)
     # margins[b, c, j] = 1 - s_c + s_j for every other class j
     margins = F.relu(1 - logits[:, :, None] + logits[:, None, :])
     others = 1 - torch.eye(logits.shape[1], device=logits.device)

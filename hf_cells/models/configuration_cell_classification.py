@@ -48,8 +48,8 @@ class CellClassificationConfig(PreTrainedConfig):
         focal_gamma: Exponent of the focal loss.
         label_smoothing: Share of the label given to all classes alike (cross_entropy).
         class_weights: Weight of each class in the loss, or None.
-        test_time_views: In evaluation the logits are the mean over this many views: 1, 4 (flips) or 8 (flips and quarter
-            turns, of square images). For images without an up and a down; costs as many times the time.
+        test_time_views: In evaluation the logits are the mean over this many views: 1, 4 (flips) or 8 (flips and
+            quarter turns, of square images). For images without an up and a down; costs as many times the time.
         calibration_temperature: What the logits have been divided by: it is folded into the last layer already, so
             every pipeline and export is calibrated. Nothing divides by it again.
         decision_thresholds: By label name; see `decisions.decide`. `model.decide()` and the `cell-classification`

@@ -41,6 +41,8 @@ def decide(
     ratios = values / cut
     if not known:
         return ratios.argmax(1)
+    if len(names) == 2 and np.isclose(cut.sum(), 1):  # p and 1 - p are so only up to rounding
+        return (values[:, 1] >= cut[1]).astype(np.int64)
     # A tie at the threshold counts as reached, and rounding must not undo it.
     best = ratios.max(1, keepdims=True) * (1 - 1e-9)
     return (values.shape[1] - 1 - (ratios >= best)[:, ::-1].argmax(1)).astype(np.int64)

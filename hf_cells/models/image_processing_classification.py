@@ -44,10 +44,14 @@ class CellClassificationImageProcessor(CellImageProcessor):
         pads = ((top, side - height - top), (left, side - width - left), (0, 0))
         if self.square == "reflect":  # "symmetric" repeats the border pixel, so it works from one pixel on
             return np.pad(image, pads, "symmetric")
+        ground = high if self.square == "white" else low
+        if image.dtype.kind in "ui":
+            most = np.iinfo(image.dtype).max
+            if self.square == "white" and self.scaling == "none":
+                ground = most
+            ground = np.clip(ground, 0, most)  # `high` is one above the level of a constant image
         framed = np.empty((side, side, image.shape[2]), image.dtype)
-        framed[:] = np.broadcast_to(high if self.square == "white" else low, image.shape[2]).astype(
-            image.dtype
-        )
+        framed[:] = ground
         framed[top : top + height, left : left + width] = image
         return framed
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.activations import ACT2FN
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from .backbone_weights import load_backbone_weights
 from .cell_cnn import ClassifierHead, feature_size, make_backbone, pooled_features
+from .class_activation import class_activation_map
 from .classification_losses import classification_loss
 from .configuration_cell_classification import CellClassificationConfig
 from .decisions import decide
@@ -27,9 +29,13 @@ class CellForImageClassification(PreTrainedModel):
 
     def __init__(self, config: CellClassificationConfig):
         super().__init__(config)
+        if config.hidden_act not in ACT2FN:
+            raise ValueError(
+                f"hidden_act={config.hidden_act!r} is unknown; relu, leaky_relu, mish and gelu are some"
+            )
         self.backbone = make_backbone(config)
         self.head = ClassifierHead(config, feature_size(self.backbone, config))
-        self.frozen: list[nn.Module] = []
+        self.frozen: int | None = 0
         self.post_init()
 
     @torch.no_grad()
@@ -62,18 +68,23 @@ class CellForImageClassification(PreTrainedModel):
         return pooled_features(self.backbone, pixel_values, self.config.pooling)
 
     def forward(
-        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        views: int | None = None,
+        return_dict: bool | None = None,
     ) -> ImageClassifierOutput | tuple[Tensor, ...]:
         """Compute the logits and, with labels, the loss.
 
         Args:
             pixel_values: `(B, num_channels, H, W)` float, from the image processor.
             labels: `(B,)` int64; or `(B, num_labels)` float: soft labels, or 0/1 of a multi-label problem.
+            views: In place of the configuration's `test_time_views`; in training there is one always.
             return_dict: False returns a tuple.
         """
         config: Any = self.config
-        views = [pixel_values] if self.training else _views(pixel_values, config.test_time_views)
-        logits = torch.stack([self.head(self.features(view)) for view in views]).mean(0)
+        seen = _views(pixel_values, 1 if self.training else views or config.test_time_views)
+        logits = torch.stack([self.head(self.features(view)) for view in seen]).mean(0)
         loss = None
         if labels is not None:
             loss = classification_loss(
@@ -112,6 +123,10 @@ class CellForImageClassification(PreTrainedModel):
         )
         return torch.from_numpy(chosen).to(logits.device)
 
+    def class_activation_map(self, pixel_values: Tensor, class_id: int | Tensor | None = None) -> Tensor:
+        """Return `(B, H, W)` from 0 to 1: where the image speaks for a class; see `class_activation`."""
+        return class_activation_map(self, pixel_values, class_id)
+
     @torch.no_grad()
     def fold_temperature(self, temperature: float) -> None:
         """Divide the logits by a temperature for good, in the weights of the last layer.
@@ -126,25 +141,27 @@ class CellForImageClassification(PreTrainedModel):
         self.config.calibration_temperature = float(self.config.calibration_temperature * temperature)
 
     def layers(self) -> list[nn.Module]:
-        """Parts of the backbone from the input to the output: the stages of the plain network, or a ready backbone's
-        children, with lists of blocks taken apart.
+        """Parts of the backbone that have weights, from the input to the output: the stages of the plain network, or a
+        ready backbone's children, with lists of blocks taken apart.
         """
-        return list(_parts(self.backbone))
+        return [part for part in _parts(self.backbone) if any(True for _ in part.parameters())]
 
     def freeze(self, count: int | None = None) -> None:
         """Stop the first `count` of `layers()` from learning, or all of them; their norms stay in evaluation mode."""
-        self.frozen = self.layers()[:count]
-        for module in self.frozen:
+        self.frozen = count
+        for module in self._frozen_modules():
             module.requires_grad_(False)
-            module.eval()
-        if count is None:  # parameters of the backbone itself too, such as a class token
-            self.backbone.requires_grad_(False)
-            self.frozen = [self.backbone.eval()]
+        self.train(self.training)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        # Asked anew each time: SyncBatchNorm's conversion puts other modules in their places. The backbone as a whole
+        # has parameters of its own too, such as a class token.
+        return [self.backbone] if self.frozen is None else self.layers()[: self.frozen]
 
     def train(self, mode: bool = True) -> "CellForImageClassification":
         """Set the training mode; frozen layers keep out of it, so that their running statistics stay."""
         super().train(mode)
-        for module in getattr(self, "frozen", ()):
+        for module in self._frozen_modules():
             module.eval()
         return self
 

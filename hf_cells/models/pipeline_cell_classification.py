@@ -22,6 +22,8 @@ class CellClassificationPipeline(Pipeline):
         top_k: Only the best entries of each image; all by default.
         decision_thresholds: In place of the model's own, by label name.
         precision: "fp32" (default, exact) or "bf16" (faster where the processor has it).
+        test_time_augmentation: 4 averages the logits over the flips, 8 (or True) also over the quarter turns; by default
+            what the model's `test_time_views` says.
         batch_size: Images that go through the network together (default 32).
 
     Calling it:
@@ -48,11 +50,13 @@ class CellClassificationPipeline(Pipeline):
         self.model.to(memory_format=torch.channels_last)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        known = {"precision": "forward", "top_k": "after", "decision_thresholds": "after"}
+        known = {"precision": "forward", "test_time_augmentation": "forward", "top_k": "after", "decision_thresholds": "after"}
         if unknown := sorted(set(options) - set(known)):
             raise TypeError(f"unknown option {', '.join(unknown)}; the pipeline knows {', '.join(known)}")
         if options.get("precision", "fp32") not in ("fp32", "bf16"):
             raise ValueError(f"precision={options['precision']!r} is unknown; choose fp32 or bf16")
+        if options.get("test_time_augmentation", 0) not in (False, True, None, 4, 8):
+            raise ValueError("test_time_augmentation is False, True, 4 (flips) or 8 (flips and quarter turns)")
         forward = {name: value for name, value in options.items() if known[name] == "forward"}
         return {}, forward, {name: value for name, value in options.items() if known[name] == "after"}
 
@@ -67,14 +71,18 @@ class CellClassificationPipeline(Pipeline):
         return {"pixel_values": self.image_processor(read_image(image))["pixel_values"]}
 
     def _forward(  # type: ignore[override]
-        self, model_inputs: dict[str, Any], precision: str = "fp32"
+        self,
+        model_inputs: dict[str, Any],
+        precision: str = "fp32",
+        test_time_augmentation: bool | int | None = None,
     ) -> dict[str, Any]:
         pixels = model_inputs["pixel_values"].to(self.model.dtype)
+        views = 8 if test_time_augmentation is True else test_time_augmentation or None
         training = self.model.training
         self.model.eval()  # a training loop may have lent its model; batch statistics must not move
         try:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-                logits = self.model(pixels.contiguous(memory_format=torch.channels_last)).logits
+                logits = self.model(pixels.contiguous(memory_format=torch.channels_last), views=views).logits
         finally:
             self.model.train(training)
         return {"logits": logits.float()}
@@ -105,7 +113,9 @@ class CellClassificationPipeline(Pipeline):
         """Return `(N, num_labels)` float32 calibrated probabilities of N images, in the order of `id2label`."""
         found = [
             self.model.probabilities(outputs["logits"]).cpu().numpy()
-            for outputs in self._batched((self.preprocess(image) for image in images), batch_size, {})
+            for outputs in self._batched(
+                (self.preprocess(image) for image in images), batch_size, self._forward_params
+            )
         ]
         return np.concatenate(found) if found else np.zeros((0, self.model.config.num_labels), np.float32)
 

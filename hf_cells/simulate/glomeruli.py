@@ -65,7 +65,7 @@ def simulate_glomeruli(
     low, high = _checked_range(size_range)
     if not 0 < sclerotic_fraction < 1:
         raise CellsError(f"sclerotic_fraction is {sclerotic_fraction}; use a number between 0 and 1")
-    jobs, cases, slides = _plan(n_train + n_test, seed, sclerotic_fraction)
+    jobs, cases, slides = plan_crops(n_train + n_test, seed, sclerotic_fraction)
 
     output = Path(output_dir)
     mark = f"hf-cells simulated glomeruli seed={seed} crops={len(jobs)} sides={low}-{high} {sclerotic_fraction:.4f}"
@@ -92,7 +92,7 @@ def _checked_range(size_range: tuple[int, int]) -> tuple[int, int]:
     return low, high
 
 
-def _plan(n: int, seed: int, sclerotic_fraction: float) -> tuple[list[_Job], list[str], list[str]]:
+def plan_crops(n: int, seed: int, sclerotic_fraction: float) -> tuple[list[_Job], list[str], list[str]]:
     """Crops in the order of their names, names of the cases, and names of all slides."""
     rng = generator(seed, 0)
     n_cases = min(n, max(6, round(n / CROPS_PER_CASE)))

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import CellsError
 from ..progress import track
-from .hep2_cells import PATTERNS, draw_specimen, render_cell
+from .hep2_cells import render_cell
+from .hep2_specimens import PATTERNS, draw_specimen
 from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png, write_table
 
 # Cells and specimens by class, as published (Hobson et al. 2015, doi:10.1016/j.artmed.2015.08.001).
@@ -41,7 +42,7 @@ def simulate_hep2(
     output_dir: str | os.PathLike[str],
     *,
     n_train: int = 1000,
-    n_test: int = 310,
+    n_test: int | None = None,
     n_validation: int | None = None,
     seed: int = 0,
     layout: str = "contest",
@@ -62,8 +63,8 @@ def simulate_hep2(
         output_dir: Folder to write. Images of an earlier run with the same numbers are replaced; a folder
             that holds other images is refused.
         n_train: Cells in training, at least one for each class.
-        n_test: Cells in test.
-        n_validation: Cells in validation; None for a quarter of n_train, as published.
+        n_test: Cells in test; None for as many for each in training as published.
+        n_validation: Cells in validation; None for the same.
         seed: Series of cells.
         layout: "contest" or "folders".
         duplicate_pairs: NuMem cells that are there twice; None for as large a part as in the real set.
@@ -75,14 +76,15 @@ def simulate_hep2(
     Raises:
         CellsError: When a number is out of range or the folder cannot be written.
     """
+    n_test = round(n_train * 2720 / 8701) if n_test is None else n_test
+    n_validation = round(n_train * 2175 / 8701) if n_validation is None else n_validation
     check_numbers(n_train, n_test, seed, workers, len(CLASSES), "one for each class")
-    n_validation = n_train // 4 if n_validation is None else n_validation
     if n_validation < 0:
         raise CellsError(f"n_validation is {n_validation}; use 0 or more")
     if layout not in LAYOUTS:
         raise CellsError(f"unknown layout {layout!r}; choose from {', '.join(LAYOUTS)}")
     sizes = (n_train, n_validation, n_test)
-    jobs = _plan(sizes, seed, layout, duplicate_pairs)
+    jobs = plan_cells(sizes, seed, layout, duplicate_pairs)
 
     output = Path(output_dir)
     mark = f"hf-cells simulated hep2 seed={seed} cells={sizes} pairs={sum(bool(job.copy_of) for job in jobs)}"
@@ -100,7 +102,7 @@ def simulate_hep2(
     return output
 
 
-def _plan(sizes: tuple[int, int, int], seed: int, layout: str, duplicate_pairs: int | None) -> list[_Job]:
+def plan_cells(sizes: tuple[int, int, int], seed: int, layout: str, duplicate_pairs: int | None) -> list[_Job]:
     """Every cell in the order of its ID."""
     shares = np.array([CELLS[label] for label in CLASSES], float)
     counts = np.stack([apportion(size, shares, least=1) for size in sizes])  # (split, class)

@@ -158,8 +158,8 @@ class Canvas:
         heaps = heaps[where[heaps[:, 0], heaps[:, 1]] > 0.5]
         if len(heaps) == 0:
             return
-        centre = np.repeat(heaps, rng.integers(3, 14, len(heaps)), 0)
-        centre = centre + rng.normal(0, 11 * self.unit, centre.shape)
+        heap = np.repeat(heaps, rng.integers(3, 14, len(heaps)), 0)
+        centre = heap + rng.normal(0, 11 * self.unit, heap.shape)
         raster = self._ellipses(rng, centre, 11.0, 0.15, rng.uniform(0, np.pi, len(centre)))
         edge = 0.7 + 0.5 * np.exp(-np.maximum(raster.depth, 0) / np.float32(1.5 * self.unit))
         cells = raster.paint(np.clip(raster.depth + 0.5, 0, 1) * edge)

@@ -94,7 +94,7 @@ class ClassificationTask(Task):
             part = [rows[index] for index in mine[start : start + _BATCH]]
             truth = torch.from_numpy(np.stack([one_hot(row, model.config.num_labels) for row in part]))
             with accelerator.autocast():
-                logits = model(_pixels(processor, part).to(accelerator.device)).logits.float()
+                logits = _logits(model, processor, part, accelerator.device)
             losses = [_loss(model, logits[i : i + 1], truth[i : i + 1]) for i in range(len(part))]
             probabilities = model.probabilities(logits).cpu().numpy()
             found += zip(mine[start : start + _BATCH], losses, truth.numpy(), probabilities)
@@ -123,9 +123,7 @@ class ClassificationTask(Task):
             parts = [
                 [rows[i] for i in range(s, min(s + _BATCH, len(rows)))] for s in range(0, len(rows), _BATCH)
             ]
-            logits = torch.cat(
-                [model(_pixels(setup.processor, part).to(device)).logits.float() for part in parts]
-            )
+            logits = torch.cat([_logits(model, setup.processor, part, device) for part in parts])
         model.to("cpu")
         logits = logits.cpu()
         truths = np.stack([one_hot(row, config.num_labels) for part in parts for row in part])
@@ -194,8 +192,11 @@ def measure(
     return classification_metrics(truths.argmax(1), probabilities, chosen, names)
 
 
-def _pixels(processor: Any, rows: list[dict[str, Any]]) -> Tensor:
-    return processor([read_image(row["image"]) for row in rows])["pixel_values"]
+def _logits(model: Any, processor: Any, rows: list[dict[str, Any]], device: torch.device) -> Tensor:
+    """Return `(N, K)`; images of several sizes go one by one, as padding would change what the model sees of them."""
+    pixels = [processor(read_image(row["image"]))["pixel_values"] for row in rows]
+    batches = [torch.cat(pixels)] if len({item.shape for item in pixels}) == 1 else pixels
+    return torch.cat([model(batch.to(device)).logits.float() for batch in batches])
 
 
 def _loss(model: Any, logits: Tensor, truth: Tensor) -> float:

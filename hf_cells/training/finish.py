@@ -9,12 +9,14 @@ import torch
 
 from .. import evaluation as ev
 from ..data.audit import leak_report
+from ..data.registry import builder_class, dataset_names
 from ..hub.card import write_card
 from ..models.saving import save_model_repository
 from .loop import Setup, State
 from .recipe import save_recipe
 from .setup import published_leak
 
+GALLERIES = ("predictions.png", "wrong_predictions.png")  # figures that show images of the data
 _UNITS = {"random": "image", "modality": "modality and size", "project": "imaging project"}
 
 
@@ -81,8 +83,15 @@ def publish_files(run_dir: Path, recipe: dict[str, Any]) -> None:
             shutil.copyfile(run_dir / name, model / name)
     data = {**recipe["data"], "data_dir": None, "name": _public_name(recipe)}  # no path of this machine
     save_recipe({**recipe, "output_dir": None, "data": data}, model / "recipe.yaml")
-    shutil.copytree(run_dir / "figures", model / "figures", dirs_exist_ok=True)
+    kept = () if _may_be_shown(recipe) else shutil.ignore_patterns(*GALLERIES)
+    shutil.copytree(run_dir / "figures", model / "figures", dirs_exist_ok=True, ignore=kept or None)
     write_card(model)
+
+
+def _may_be_shown(recipe: dict[str, Any]) -> bool:
+    """Whether pictures of the data may leave the run folder: simulated ones, and those whose terms allow it."""
+    name = recipe["data"]["name"]
+    return _simulated(recipe) or (name in dataset_names() and builder_class(name).redistributable)
 
 
 def _public_name(recipe: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ Launch:
 import csv
 import math
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class Setup:
     task: Task
     memory_format: str
     resume_from: Path | None = None
+    after_epoch: Callable[["State", dict[str, float]], None] | None = None  # may raise, to end the training
 
 
 @dataclass
@@ -163,6 +165,8 @@ def train(setup: Setup) -> State:
             state.seconds = time.monotonic() - begun
             _write_history(setup, state)
             display.epoch(row, metric, state)
+            if setup.after_epoch:
+                setup.after_epoch(state, row)
             (stopping,) = any_process(accelerator, stop.noticed())
             if state.epoch % settings["checkpoint_every"] == 0 or last or state.finished or stopping:
                 path = _save(setup, model, average, optimizer, schedule, state)

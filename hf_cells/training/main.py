@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   accelerate launch train.py                                    simulate nuclei, train, evaluate: three minutes on a CPU
   accelerate launch train.py --recipe dsb2018_instance --data_dir stage1_train.zip
   accelerate launch train.py --recipe dsb2018_instance --data_dir my_images training.epochs=10    (images/ + masks/)
+  accelerate launch train.py --recipe hep2_best --data_dir hep2 --seeds 5 --output_dir runs/five_seeds
   accelerate launch train.py --resume runs/dsb2018_instance/2026-01-31_120000
   accelerate launch --num_processes 8 --multi_gpu train.py --recipe dsb2018_instance_gpu --data_dir stage1_train.zip
 """
@@ -49,6 +50,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", help="run folder [runs/<recipe>/<time>]")
     parser.add_argument("--resume", metavar="RUN", help="run folder to continue from its latest checkpoint")
     parser.add_argument("--seed", type=int, help="random seed of the experiment")
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="train N times, from the seed on, and report mean and spread"
+    )
     parser.add_argument("--list", action="store_true", help="list the recipes and leave")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -72,15 +76,24 @@ def run(options: argparse.Namespace) -> None:
         recipe["output_dir"] = options.output_dir
     if options.seed is not None:
         recipe["seed"] = options.seed
+    several = options.seeds is not None or bool(recipe["study"])
+    if resume and several:
+        raise CellsError(
+            f"--resume continues a single run; the same command with --output_dir {resume} continues several"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorBoard's import is chatty
 
     from ..evaluation import metrics_line
     from ..quiet import quiet_libraries
     from .finish import finish
     from .loop import train
+    from .repeat import repeat
     from .setup import prepare
 
     quiet_libraries()
+    if several:
+        repeat(recipe, options.seeds)
+        return
     setup, splits = prepare(recipe, resume)
     state = train(setup)
     results = finish(setup, splits, state)

@@ -31,7 +31,7 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any], layer_decay: floa
     decay = arguments.pop("weight_decay", 0.0)
     groups = []
     for parameters, factor in _by_rate(model, layer_decay):
-        rate = {"lr": arguments["lr"] * factor} if "lr" in arguments and factor != 1 else {}
+        rate = {} if factor == 1 else {"lr": arguments.get("lr", 1e-3) * factor}  # torch's own default
         groups += [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay, **rate},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **rate},
@@ -51,11 +51,13 @@ def _by_rate(model: Any, layer_decay: float | None) -> list[tuple[list[nn.Parame
         return [(learning, 1.0)]
     if not hasattr(model, "layers"):
         raise CellsError("training.layer_decay needs a classifier; this model has no list of layers")
-    parts = []
-    for height, layer in enumerate(
-        reversed([m for m in model.layers() if any(True for _ in m.parameters())]), 1
-    ):
-        parts.append(([p for p in layer.parameters() if p.requires_grad], layer_decay**height))
+    layers = [list(layer.parameters()) for layer in model.layers()]
+    if layers:  # the backbone's own, such as a class token or positions, go with the input
+        layers[0] += model.backbone.parameters(recurse=False)
+    parts = [
+        ([p for p in layer if p.requires_grad], layer_decay**height)
+        for height, layer in enumerate(reversed(layers), 1)
+    ]
     inside = {id(p) for parameters, _ in parts for p in parameters}
     return [([p for p in learning if id(p) not in inside], 1.0), *parts]
 

@@ -176,7 +176,7 @@ def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict
         given.pop("num_labels", None)
         config = config_class(**given, label2id={v: k for k, v in given["id2label"].items()})
         model = _network(model_class, config, settings)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         raise CellsError(f"model or processor of the recipe: {' '.join(str(error).split())}") from error
     settings["config"] = {**settings["config"], "num_labels": config.num_labels}
     _freeze(model, recipe["training"]["freeze"])

@@ -13,6 +13,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ def study_variants(study: Any) -> list[Variant]:
     variants: dict[str, Variant] = {}
     for values in itertools.product(*study.values()):
         settings = dict(zip(study, values))
-        name = "_".join(f"{short}-{_readable(settings[key])}" for key, short in short_keys(study).items())
+        name = "_".join(f"{short}-{readable(settings[key])}" for key, short in short_keys(study).items())
         name = re.sub(r"[^\w.+-]+", "-", name)[:_LONGEST_NAME].strip("-.")
         if name in variants:
             name += f"-{len(variants) + 1}"
@@ -86,13 +87,14 @@ def short_keys(keys: Iterable[str]) -> dict[str, str]:
     return {key: short if list(last.values()).count(short) == 1 else key for key, short in last.items()}
 
 
-def _readable(value: Any) -> str:
+def readable(value: Any) -> str:
+    """Return a value as a short text: `128` for a square of that size, `16-32` for a list."""
     if isinstance(value, dict):
         values = list(value.values())
         alike = len(values) > 1 and all(v == values[0] for v in values)  # the two sides of a square
-        return _readable(values[:1] if alike else values)
+        return readable(values[:1] if alike else values)
     if isinstance(value, list):
-        return "-".join(_readable(v) for v in value) or "none"
+        return "-".join(readable(v) for v in value) or "none"
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
@@ -189,7 +191,9 @@ def train_variants(
         if finished[0]:
             continue
         try:
-            results = _train_one(load_recipe(folder / "base.yaml", variant.overrides), run_dir, needs_validation)
+            results = _train_one(
+                load_recipe(folder / "base.yaml", variant.overrides), run_dir, needs_validation
+            )
             if results:
                 print(metrics_line(results), flush=True)
         except FAILURES as error:
@@ -213,7 +217,8 @@ def _train_one(recipe: dict[str, Any], run_dir: Path, needs_validation: bool) ->
         recipe = load_recipe(run_dir / "recipe.yaml")  # with what `auto` chose
     with threads_kept():
         setup, splits = prepare({**recipe, "output_dir": str(run_dir)}, resume)
-        if setup.validation is None and (needs_validation or "test" not in splits):
+        tested = recipe["evaluation"]["test"] and "test" in splits
+        if setup.validation is None and (needs_validation or not tested):
             raise CellsError(
                 f"{recipe['data']['name']} has no validation split, by which runs are compared; "
                 "make one (data.options.validation_fraction=0.1, or a folder validation/)"
@@ -221,14 +226,14 @@ def _train_one(recipe: dict[str, Any], run_dir: Path, needs_validation: bool) ->
         return finish(setup, splits, train(setup))
 
 
-class threads_kept:  # noqa: N801
+@contextmanager
+def threads_kept() -> Iterator[None]:
     """Leave the number of threads as it was: a recipe that says nothing of it must not inherit that of another."""
-
-    def __enter__(self) -> None:
-        self.threads = torch.get_num_threads()
-
-    def __exit__(self, *unused: object) -> None:
-        torch.set_num_threads(self.threads)
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def forget_run() -> None:

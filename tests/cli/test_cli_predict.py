@@ -103,3 +103,75 @@ def test_predict_refuses(
     (tmp_path / "file").write_text("")
     given = [instance_model if word == "MODEL" else word for word in arguments]
     assert failing("predict", *given).startswith(message)
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Calls everything sclerotic, with a probability of 0.4: its thresholds say so."""
+    import torch
+
+    from hf_cells import models
+
+    config = models.CellClassificationConfig(
+        hidden_sizes=(4,),
+        id2label={0: "non-sclerotic", 1: "sclerotic"},
+        decision_thresholds={"non-sclerotic": 0.7, "sclerotic": 0.3},
+    )
+    network = models.CellForImageClassification(config)
+    with torch.no_grad():
+        network.head.classifier.weight.zero_()
+        network.head.classifier.bias.copy_(torch.tensor([0.6, 0.4]).log())
+    processor = models.CellClassificationImageProcessor(size={"height": 32, "width": 32})
+    folder = tmp_path_factory.mktemp("models") / "classifier"
+    return models.save_model_repository(network, processor, folder)
+
+
+def evaluation(folder: Path) -> list[dict[str, str]]:
+    with (folder / "evaluation.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_classifier_writes_the_table_of_the_glomeruli(
+    cli: Cli, images: Path, classifier: Path, tmp_path: Path
+) -> None:
+    result = cli("predict", classifier, "images")
+    assert result.exit_code == 0 and result.stderr == "" and result.stdout.count("\n") == 1
+    assert result.stdout.startswith("3 images (non-sclerotic 0, sclerotic 3) in ")
+    rows = evaluation(tmp_path / "predictions")
+    probabilities = {"probability_non-sclerotic": "0.6", "probability_sclerotic": "0.4"}
+    names = ("0.png", "2.png", "1.png")
+    assert rows == [{"name": name, "ground truth": "sclerotic", **probabilities} for name in names]
+    assert Image.open(tmp_path / "predictions/contact_sheet.png").size[0] == 1350
+    assert json.loads((tmp_path / "predictions/summary.json").read_text())["counts"]["sclerotic"] == 3
+
+
+def test_options_of_classifiers(cli: Cli, images: Path, classifier: Path, tmp_path: Path) -> None:
+    (images / "broken.png").write_bytes((images / "0.png").read_bytes()[:100])
+    options = ["--numeric", "--no-contact-sheet", "--output_dir", "out", "--device", "cpu"]
+    result = cli("predict", classifier, "images/*.png", *options)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: images/broken.png: ") and result.stderr.count("\n") == 1
+    assert [row["ground truth"] for row in evaluation(tmp_path / "out")] == ["1", "1"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["evaluation.csv", "summary.json"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("classifier", ["--tile", 64, "--rle"], "--tile, --rle: for segmentation models only, and "),
+        ("classifier", ["--no-overlays"], "--no-overlays: for segmentation models only, and "),
+        ("instance_model", ["--numeric"], "--numeric: for classifiers only, and "),
+        ("instance_model", ["--no-contact_sheet"], "--no-contact_sheet: for classifiers only, and "),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(
+    failing: Callable[..., str],
+    images: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    kind: str,
+    options: list[object],
+    message: str,
+) -> None:
+    assert failing("predict", request.getfixturevalue(kind), "images", *options).startswith(message)
+    assert not (tmp_path / "predictions").exists()

@@ -26,16 +26,47 @@ def test_simulate_writes_what_was_asked_for(cli: Cli, tmp_path: Path) -> None:
     options = ["--n_train", 2, "--n-test", 1, "--size", "48x64", "--bit-depth", 16, "--seed", 3]
     result = cli("simulate", "dsb2018", "--output_dir", "sim", *options, "--looks", "fluorescence,confocal")
     looks = [row["look"] for row in csv.DictReader((tmp_path / "sim/simulated.csv").open())]
-    assert result.stdout == "2 training and 1 test images are in sim\n" and result.stderr == ""
+    assert result.stdout == "3 simulated images are in sim\n" and result.stderr == ""
     assert looks == ["fluorescence", "confocal", "fluorescence"]
     images = [np.asarray(Image.open(path)) for path in (tmp_path / "sim").glob("stage1_*/*/images/*.png")]
     assert [(image.shape, image.max() > 255) for image in images] == [((48, 64), True)] * 3
 
 
 @pytest.mark.parametrize(
+    ("arguments", "count", "files", "matching"),
+    [
+        ("dsb2018 n_train=2 size=24x32 looks=fluorescence,confocal", 2, "stage1_train/*/images/*.png", 2),
+        ("hep2 --n_train 6 --n_test 6 n_validation=6 duplicate_pairs=1", 18, "training/*.png", 6),
+        (
+            "hep2 --n_train 6 --n_test 0 --seed 2 layout=folders n_validation=null",
+            7,
+            "dataset/tra/*/*.png",
+            6,
+        ),
+        ("glomeruli --n_train 5 --n-test 1 size_range=[24,32] sclerotic_fraction=0.5", 6, "public/*.png", 6),
+    ],
+)
+def test_simulators_take_settings_as_key_and_value(
+    cli: Cli, tmp_path: Path, arguments: str, count: int, files: str, matching: int
+) -> None:
+    result = cli("simulate", *arguments.split(), "--output_dir", "sim")
+    assert result.stdout == f"{count} simulated images are in sim\n" and result.stderr == ""
+    assert len(list((tmp_path / "sim").glob(files))) == matching
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["hela"], "no simulator for 'hela'; choose from: dsb2018"),
+        (["hela"], "no simulator for 'hela'; choose from: dsb2018, hep2, glomeruli"),
+        (["hep2", "--size", "64"], "the simulator of hep2 has no setting 'size'; it knows: n_train, n_test,"),
+        (["glomeruli", "looks=pink"], "no setting 'looks'; it knows: n_train, n_test, seed, size_range,"),
+        (["hep2", "layout"], "'layout' is not of the form key=value"),
+        (["hep2", "layout=zip"], "unknown layout 'zip'; choose from contest, folders"),
+        (["hep2", "n_validation=2.5"], "n_validation=2.5: give a whole number"),
+        (["hep2", "n_validation=yes"], "n_validation=yes: give a whole number"),
+        (["glomeruli", "sclerotic_fraction=much"], "sclerotic_fraction=much: give a number"),
+        (["glomeruli", "size_range=[24"], "size_range=[24: the value is no YAML"),
+        (["glomeruli", "size_range=64"], "size_range is 64; give [smallest, largest] side"),
         (["dsb2018", "--size", "big"], "--size big is no size"),
         (["dsb2018", "--size", "1x2x3"], "--size 1x2x3 is no size"),
         (["dsb2018", "--looks", "x-ray"], "unknown look 'x-ray'; choose from"),

@@ -153,6 +153,16 @@ def test_a_copy_of_the_data_without_test(tmp_path, load):
     assert len(more["validation"]) in (28, 29, 30)
 
 
+def test_pooled_learns_from_both_folders_and_leaves_the_published_test_alone(tmp_path, load):
+    root = tmp_path / "data"
+    write_hep2(root, 20, folders={"training": 6, "validation": 2, "test": 2})
+    published, pooled = contents(load(root)), contents(load(root, pooled=True))
+    assert pooled["test"] == published["test"]
+    both = published["train"] | published["validation"]
+    assert pooled["train"] | pooled["validation"] == both
+    assert len(pooled["validation"]) in (9, 10, 11) and len(pooled["train"]) > len(published["train"])
+
+
 def test_labels_of_test_in_a_table_of_their_own_or_nowhere(tmp_path, load, caplog):
     root = tmp_path / "data"
     labels = write_hep2(root, 10)

@@ -1,4 +1,4 @@
-"""Tiny networks that were really trained for a second or two, on discs of known number and place."""
+"""Tiny networks that were really trained for a second or two: on discs of known number and place, and on textures."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from discs import draw_discs
+from patterns import NAMES, draw_pattern
 
 from hf_cells import models
 
@@ -51,6 +52,32 @@ def _trained(model, steps: int, **batch):
 
 
 @pytest.fixture(scope="session")
+def classification_processor() -> models.CellClassificationImageProcessor:
+    return models.CellClassificationImageProcessor(
+        num_channels=1,
+        square="reflect",
+        size={"height": 32, "width": 32},
+        image_mean=[0.4],
+        image_std=[0.3],
+    )
+
+
+@pytest.fixture(scope="session")
+def classification_model(classification_processor) -> models.CellForImageClassification:
+    """Tells textures apart; its temperature is folded in."""
+    config = models.CellClassificationConfig(hidden_sizes=(8, 16), num_channels=1, id2label=NAMES)
+    torch.manual_seed(0)
+    model = models.CellForImageClassification(config)
+    labels = torch.arange(24) % 3
+    images = [draw_pattern(int(label), seed) for seed, label in enumerate(labels)]
+    model = _trained(
+        model, 40, pixel_values=classification_processor(images)["pixel_values"], labels=labels
+    )
+    model.fold_temperature(1.7)
+    return model
+
+
+@pytest.fixture(scope="session")
 def instance_folder(instance_model, tmp_path_factory) -> Path:
     processor = models.CellInstanceImageProcessor(num_channels=1, decision_thresholds={"min_size": 30.0})
     return models.save_model_repository(instance_model, processor, tmp_path_factory.mktemp("repo") / "discs")
@@ -60,6 +87,12 @@ def instance_folder(instance_model, tmp_path_factory) -> Path:
 def semantic_folder(semantic_model, tmp_path_factory) -> Path:
     processor = models.CellSemanticImageProcessor()
     return models.save_model_repository(semantic_model, processor, tmp_path_factory.mktemp("repo") / "mask")
+
+
+@pytest.fixture(scope="session")
+def classification_folder(classification_model, classification_processor, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("repo") / "textures"
+    return models.save_model_repository(classification_model, classification_processor, folder)
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,13 @@
-"""What every model must pass. A new model gets a subclass with its classes and its labels, and nothing else."""
+"""What every model must pass. A new model gets a subclass with its classes, its sizes and its labels."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel
-
-TINY = {"hidden_sizes": (8, 16), "num_channels": 3}
-VARIANTS: list[dict[str, Any]] = [
-    *({"decoder_type": decoder} for decoder in ("unet", "attention", "unetplusplus")),
-    *({"norm": norm, "hidden_sizes": (8, 12, 16)} for norm in ("batch", "group", "instance", "none")),
-    *({"hidden_act": act} for act in ("relu", "leaky_relu", "mish", "gelu")),
-    *({"stem_stride": stride, "decoder_type": "attention"} for stride in (2, 4)),
-    *({"upsampling": way, "decoder_type": "unetplusplus"} for way in ("nearest", "bilinear", "transposed")),
-    *({"num_channels": channels} for channels in (1, 4)),
-    {"hidden_sizes": (8,)},
-    {"residual": True, "dropout": 0.2, "hidden_sizes": (8, 8, 16)},
-]
 
 
 def randomized(model: nn.Module) -> nn.Module:
@@ -31,62 +21,68 @@ def randomized(model: nn.Module) -> nn.Module:
 
 
 class ModelTester:
+    """Attributes a subclass sets.
+
+    tiny: Arguments of the configuration that every test begins with.
+    variants: Changes of them under which every parameter must learn.
+    reloaded: Changes under which a save and a load must lose nothing.
+    code: A module that must be saved beside the weights.
+    side: Height and width of the images.
+    """
+
     config_class: Any
     model_class: Any
     auto_classes: tuple[Any, ...]
-    out_channels: int
+    tiny: dict[str, Any]
+    variants: list[dict[str, Any]]
+    reloaded: list[dict[str, Any]]
+    code: str
+    side = 24
 
     def labels(self, batch: int, height: int, width: int) -> dict[str, torch.Tensor]:
         """Keyword arguments that make the model compute its loss."""
         raise NotImplementedError
 
+    def logits_shape(self, model: Any, batch: int, height: int, width: int) -> tuple[int, ...]:
+        raise NotImplementedError
+
     def build(self, **changes: Any) -> Any:
         torch.manual_seed(0)
-        return self.model_class(self.config_class(**{**TINY, **changes}))
+        return self.model_class(self.config_class(**{**self.tiny, **changes}))
 
-    @pytest.mark.parametrize("changes", VARIANTS, ids=str)
-    def test_every_parameter_learns(self, changes):
-        model = self.build(**changes).train()
-        x = torch.randn(2, model.config.num_channels, 22, 18)
-        outputs = model(x, **self.labels(2, 22, 18))
+    def images(self, model: Any, batch: int) -> torch.Tensor:
+        return torch.randn(batch, model.config.num_channels, self.side, self.side)
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        for name, values in (("variant", self.variants), ("saved", self.reloaded)):
+            if name in metafunc.fixturenames:
+                metafunc.parametrize(name, values, ids=str)
+
+    def test_every_parameter_learns(self, variant):
+        model = self.build(**variant).train()
+        x = self.images(model, 2)
+        outputs = model(x, **self.labels(2, *x.shape[-2:]))
         outputs.loss.backward()
-        assert outputs.logits.shape == (2, self.out_channels, 22, 18)
+        assert outputs.logits.shape == self.logits_shape(model, 2, *x.shape[-2:])
         assert torch.isfinite(outputs.loss)
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, f"{name} takes no part"
             assert torch.isfinite(parameter.grad).all(), name
 
-    @pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 64), (3, 70)], ids=str)
-    @pytest.mark.parametrize("norm", ["batch", "instance"])
-    def test_any_resolution_in_training_and_evaluation(self, size, norm):
-        model = self.build(norm=norm, hidden_sizes=(8, 8, 8, 8), stem_stride=2)
-        x = torch.randn(1, 3, *size)
-        for training in (True, False):
-            logits = model.train(training)(x).logits
-            assert logits.shape == (1, self.out_channels, *size)
-            assert torch.isfinite(logits).all()
-
-    def test_padding_leaves_the_inside_alone(self):
-        model = randomized(self.build(hidden_sizes=(8, 8)))
-        x = torch.randn(1, 3, 65, 65)
-        with torch.inference_mode():
-            odd, even = model(x).logits, model(x[..., :64, :64]).logits
-        inside = (..., slice(0, 48), slice(0, 48))
-        torch.testing.assert_close(odd[inside], even[inside], atol=1e-5, rtol=1e-5)
-
-    def test_batch_mates_do_not_matter(self):
-        model = randomized(self.build())
-        x = torch.randn(3, 3, 24, 24)
+    def test_batch_mates_do_not_matter(self, variant):
+        model = randomized(self.build(**variant))
+        x = self.images(model, 3)
         with torch.inference_mode():
             together = model(x).logits
             alone = torch.cat([model(item[None]).logits for item in x])
-        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together, alone, atol=1e-4 * float(alone.abs().max()), rtol=1e-4)
 
     def test_loss_falls(self):
         model = self.build().train()
-        labels = self.labels(2, 32, 32)
         x = torch.zeros(2, 3, 32, 32)
         x[:, :, 8:20, 8:20] = 1
+        x[1] = 1 - x[1]
+        labels = self.labels(2, 32, 32)
         optimizer = torch.optim.Adam(model.parameters(), 1e-2)
         losses = []
         for _ in range(12):
@@ -98,54 +94,50 @@ class ModelTester:
         assert losses[-1] < 0.7 * losses[0]
 
     def test_tuple_output(self):
-        model, x = self.build().eval(), torch.randn(1, 3, 8, 8)
+        model = self.build().eval()
+        x = self.images(model, 2)
         assert len(model(x, return_dict=False)) == 1
-        loss, logits = model(x, return_dict=False, **self.labels(1, 8, 8))
+        loss, logits = model(x, return_dict=False, **self.labels(2, *x.shape[-2:]))
         assert loss.ndim == 0
         torch.testing.assert_close(logits, model(x).logits)
 
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {"decoder_type": "unetplusplus", "hidden_act": "mish", "upsampling": "transposed"},
-            {"decoder_type": "attention", "norm": "group", "stem_stride": 2, "residual": True},
-        ],
-        ids=str,
-    )
-    def test_reloads_exactly(self, changes, tmp_path):
-        model, x = randomized(self.build(**changes)), torch.randn(1, 3, 20, 20)
+    def test_reloads_exactly(self, saved, tmp_path):
+        model = randomized(self.build(**saved))
+        x = self.images(model, 2)
         model.save_pretrained(tmp_path)
         assert (tmp_path / "model.safetensors").is_file()
-        assert (tmp_path / "unet.py").is_file()
+        assert (tmp_path / self.code).is_file()
         again = self.model_class.from_pretrained(tmp_path)
         with torch.inference_mode():
             assert torch.equal(again(x).logits, model(x).logits)
         assert not again.training
-        asked, loaded = self.config_class(**{**TINY, **changes}).to_dict(), again.config.to_dict()
+        asked, loaded = self.config_class(**{**self.tiny, **saved}).to_dict(), again.config.to_dict()
         for name in asked.keys() - {"dtype", "architectures", "transformers_version", "_name_or_path"}:
             assert loaded[name] == asked[name], name
 
-    def test_auto_classes(self, tmp_path):
-        randomized(self.build()).save_pretrained(tmp_path)
+    @pytest.mark.parametrize("with_code", [True, False])
+    def test_auto_classes(self, tmp_path, with_code):
+        """The installed classes answer, whether the folder carries their code (as on the Hub) or weights alone."""
+        model = randomized(self.build())
+        model.save_pretrained(tmp_path)
+        if not with_code:
+            _drop_code(tmp_path)
         assert type(AutoConfig.from_pretrained(tmp_path)) is self.config_class
+        x = self.images(model, 1)
         for auto_class in (*self.auto_classes, AutoModel):
-            assert type(auto_class.from_pretrained(tmp_path)) is self.model_class
+            again = auto_class.from_pretrained(tmp_path)
+            assert type(again) is self.model_class
+            with torch.inference_mode():
+                assert torch.equal(again(x).logits, model(x).logits)
 
     def test_labels_have_both_directions(self):
         config = self.config_class(id2label={0: "background", 1: "nucleus"})
         assert config.label2id == {"background": 0, "nucleus": 1}
 
-    @pytest.mark.parametrize(
-        ("changes", "words"),
-        [
-            ({"decoder_type": "fpn"}, "decoder_type='fpn' is unknown; choose one of unet"),
-            ({"norm": "layer"}, "norm='layer'"),
-            ({"hidden_act": "sparkle"}, "hidden_act='sparkle'"),
-            ({"hidden_sizes": ()}, "hidden_sizes"),
-            ({"backbone": "resnet18", "stem_stride": 2}, "stem_stride=1"),
-            ({"backbone": "resnet18", "hidden_sizes": (8, 8)}, "5 feature maps"),
-        ],
-    )
-    def test_wrong_configurations_are_explained(self, changes, words):
-        with pytest.raises(ValueError, match=words):
-            self.build(**changes)
+
+def _drop_code(folder: Path) -> None:
+    for path in folder.glob("*.py"):
+        path.unlink()
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("auto_map")
+    (folder / "config.json").write_text(json.dumps(config))

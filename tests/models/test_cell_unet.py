@@ -1,6 +1,6 @@
 import pytest
 import torch
-from model_tester import ModelTester
+from segmentation_tester import SegmentationTester
 from transformers import (
     AutoModelForImageSegmentation,
     AutoModelForInstanceSegmentation,
@@ -22,7 +22,7 @@ def _square(batch: int, height: int, width: int) -> torch.Tensor:
     return labels
 
 
-class TestSemantic(ModelTester):
+class TestSemantic(SegmentationTester):
     config_class = CellUNetSemanticConfig
     model_class = CellUNetForSemanticSegmentation
     auto_classes = (AutoModelForSemanticSegmentation, AutoModelForImageSegmentation)
@@ -53,7 +53,7 @@ class TestSemantic(ModelTester):
             CellUNetSemanticConfig(num_labels=1)
 
 
-class TestInstance(ModelTester):
+class TestInstance(SegmentationTester):
     config_class = CellUNetInstanceConfig
     model_class = CellUNetForInstanceSegmentation
     auto_classes = (AutoModelForInstanceSegmentation, AutoModelForImageSegmentation)

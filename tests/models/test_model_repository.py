@@ -15,7 +15,7 @@ from safetensors import safe_open
 from hf_cells import models
 from hf_cells.errors import CellsError
 
-CODE = {
+SEGMENTATION = {
     "configuration_cell_unet.py",
     "image_processing_cells.py",
     "image_reading.py",
@@ -26,6 +26,20 @@ CODE = {
     "pipeline_cell_segmentation.py",
     "tiling.py",
     "unet.py",
+}
+CLASSIFICATION = {
+    "backbone_weights.py",
+    "cell_cnn.py",
+    "class_activation.py",
+    "classification_losses.py",
+    "configuration_cell_classification.py",
+    "decisions.py",
+    "image_processing_cells.py",
+    "image_processing_classification.py",
+    "image_reading.py",
+    "instance_decoding.py",
+    "modeling_cell_classification.py",
+    "pipeline_cell_classification.py",
 }
 
 STRANGER = """
@@ -50,18 +64,20 @@ from PIL import Image
 from transformers import (
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
     AutoModelForInstanceSegmentation,
     AutoModelForSemanticSegmentation,
     pipeline,
 )
 
-instances, masks, image_file, out = sys.argv[1:]
+instances, masks, textures, image_file, out = sys.argv[1:]
 image = np.load(image_file)
 trust = {"trust_remote_code": True}
 results = {}
 for name, folder, auto in (
     ("instance", instances, AutoModelForInstanceSegmentation),
     ("semantic", masks, AutoModelForSemanticSegmentation),
+    ("classes", textures, AutoModelForImageClassification),
 ):
     model = auto.from_pretrained(folder, **trust)
     assert type(AutoModel.from_pretrained(folder, **trust)) is type(model)
@@ -77,15 +93,25 @@ results["tiled"] = pipe(image, tile=64, overlap=16)["instance_labels"]
 stock = pipeline("image-segmentation", model=instances, device="cpu", **trust)
 segments = stock(Image.fromarray((image >> 8).astype(np.uint8)), threshold=0.5)
 results["stock"] = np.array([np.asarray(segment["mask"]).sum() for segment in segments])
+pipe = pipeline("cell-classification", model=textures, device="cpu", **trust)
+results["probabilities"] = pipe.probabilities([image])
+results["decided"] = np.array([entry["predicted"] for entry in pipe(image)])
+stock = pipeline("image-classification", model=textures, device="cpu", **trust)
+best = stock(Image.fromarray((image >> 8).astype(np.uint8)))[0]
+results["stock_score"], results["stock_label"] = np.array(best["score"]), np.array(best["label"])
 assert "hf_cells" not in sys.modules
 np.savez(out, **results)
 """
 
 
-def test_everything_is_there(instance_folder, semantic_folder):
-    for folder in (instance_folder, semantic_folder):
+def test_everything_is_there(instance_folder, semantic_folder, classification_folder):
+    for folder, code in (
+        (instance_folder, SEGMENTATION),
+        (semantic_folder, SEGMENTATION),
+        (classification_folder, CLASSIFICATION),
+    ):
         names = {path.name for path in folder.iterdir()}
-        assert names == CODE | {"config.json", "model.safetensors", "preprocessor_config.json"}
+        assert names == code | {"config.json", "model.safetensors", "preprocessor_config.json"}
         for path in folder.glob("*.py"):
             assert "hf_cells" not in path.read_text("utf-8"), f"{path.name} needs the package"
     config = json.loads((instance_folder / "config.json").read_text())
@@ -103,10 +129,32 @@ def test_everything_is_there(instance_folder, semantic_folder):
     }
 
 
-def test_a_stranger_gets_the_same_numbers(pipe, instance_folder, semantic_folder, tmp_path):
+def test_a_classifier_answers_to_the_classes_of_its_task(classification_folder):
+    config = json.loads((classification_folder / "config.json").read_text())
+    model = "modeling_cell_classification.CellForImageClassification"
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_cell_classification.CellClassificationConfig",
+        "AutoModel": model,
+        "AutoModelForImageClassification": model,
+    }
+    assert config["custom_pipelines"]["cell-classification"] == {
+        "impl": "pipeline_cell_classification.CellClassificationPipeline",
+        "pt": ["AutoModelForImageClassification"],
+        "type": "image",
+    }
+    processor = json.loads((classification_folder / "preprocessor_config.json").read_text())
+    assert processor["auto_map"] == {
+        "AutoImageProcessor": "image_processing_classification.CellClassificationImageProcessor"
+    }
+
+
+def test_a_stranger_gets_the_same_numbers(
+    pipe, instance_folder, semantic_folder, classification_folder, tmp_path
+):
     image, _ = draw_discs(200, size=(110, 95))
     np.save(tmp_path / "image.npy", image)
-    arguments = [instance_folder, semantic_folder, tmp_path / "image.npy", tmp_path / "out.npz"]
+    folders = [instance_folder, semantic_folder, classification_folder]
+    arguments = [*folders, tmp_path / "image.npy", tmp_path / "out.npz"]
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -123,7 +171,7 @@ def test_a_stranger_gets_the_same_numbers(pipe, instance_folder, semantic_folder
     )
     assert done.returncode == 0, done.stderr[-2000:]
     theirs = np.load(tmp_path / "out.npz")
-    for name, folder in (("instance", instance_folder), ("semantic", semantic_folder)):
+    for name, folder in zip(("instance", "semantic", "classes"), folders):
         ours = models.pipeline(folder, device="cpu")
         ours.model.to(memory_format=torch.contiguous_format)
         with torch.inference_mode():
@@ -135,6 +183,12 @@ def test_a_stranger_gets_the_same_numbers(pipe, instance_folder, semantic_folder
     np.testing.assert_array_equal(theirs["by_pipeline"], labels)
     np.testing.assert_array_equal(theirs["tiled"], pipe(image, tile=64, overlap=16)["instance_labels"])
     assert len(theirs["stock"]) == 8
+    classify = models.pipeline(classification_folder, device="cpu")
+    np.testing.assert_array_equal(theirs["probabilities"], classify.probabilities([image]))
+    assert theirs["decided"].tolist() == [entry["predicted"] for entry in classify(image)]
+    best = classify((image >> 8).astype(np.uint8))[0]
+    assert str(theirs["stock_label"]) == best["label"]
+    assert float(theirs["stock_score"]) == pytest.approx(best["score"], abs=1e-5)
 
 
 def test_saving_again_keeps_the_card_and_drops_old_weights(semantic_model, tmp_path):
@@ -180,10 +234,11 @@ def test_a_folder_that_cannot_be_written(semantic_model, tmp_path):
 def test_travelling_files_import_only_siblings_by_one_dot():
     """Anything else is saved without complaint and fails for whoever loads it."""
     home = Path(models.__file__).parent
-    for name in CODE:
+    for name in SEGMENTATION | CLASSIFICATION:
         lines = (home / name).read_text("utf-8").splitlines()
         for line in (line.strip() for line in lines):
             if line.startswith("from ."):
                 module = line.split()[1]
                 assert module.count(".") == 1, f"{name}: {line}"
-                assert f"{module[1:]}.py" in CODE, f"{name}: {line}"
+                for code in (code for code in (SEGMENTATION, CLASSIFICATION) if name in code):
+                    assert f"{module[1:]}.py" in code, f"{name}: {line}"

@@ -206,7 +206,7 @@ def test_wrong_use_is_explained(pipe, instance_model, instance_folder, tmp_path)
         pipe(tmp_path / "none.tif")
     with pytest.raises(CellsError, match=r"holds no config\.json"):
         hf_cells.pipeline(tmp_path)
-    with pytest.raises(CellsError, match=r"cannot load a cell-segmentation model from .*nowhere"):
+    with pytest.raises(CellsError, match=r"cannot load a model of hf-cells from .*nowhere"):
         hf_cells.pipeline(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CellsError, match="its model_type 'bert' is none of cell_unet_semantic"):
