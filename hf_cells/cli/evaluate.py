@@ -68,7 +68,7 @@ def evaluate(
     from ..quiet import quiet_libraries
 
     quiet_libraries()
-    pipe = _load(model, device, test_time_augmentation)
+    pipe = ev.load_pipeline(model, device, test_time_augmentation=test_time_augmentation)
     trained = _own_results(model)
     if not config and not options:
         config, options = _as_trained(trained, dataset)
@@ -97,19 +97,6 @@ def evaluate(
     typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
     if results["split"]["leaks"]:
         typer.echo(f"warning: {results['split']['audit']}: the numbers are too high", err=True)
-
-
-def _load(model: str, device: str | None, test_time_augmentation: bool) -> Any:
-    from ..models.loading import pipeline
-
-    if not test_time_augmentation:
-        return pipeline(model, device)
-    try:
-        return pipeline(model, device, test_time_augmentation=True)
-    except TypeError as error:
-        raise CellsError(
-            f"{model} is a classifier, which has no test-time augmentation; leave --test_time_augmentation out"
-        ) from error
 
 
 def _own_results(model: str) -> dict[str, Any]:

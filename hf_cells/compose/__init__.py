@@ -6,6 +6,7 @@ is composed, and every pasted cell keeps the name of its sample.
 
 from .build_library import build_library, simulate_library
 from .classes import CLASS_COLORS, CLASS_NAMES
+from .dataset import compose_dataset
 from .library import Library, Sample, read_library
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Library",
     "Sample",
     "build_library",
+    "compose_dataset",
     "read_library",
     "simulate_library",
 ]

@@ -13,15 +13,16 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import regionprops
 
 from ..errors import CellsError
 from ..progress import track
 from .classes import class_of
 from .raw_cells import RawCell, crop_to, largest_part
+from .red_cells import MOST_CONTACT, contact, is_whole, segment_red_cells
 from .source_files import IMAGE_SUFFIXES, SourceFiles, suffix
 from .stain import Floats, glass_colour, optical_density
 
+ENOUGH_RED_CELLS = 5  # for a diameter of one image
 MOST_HEALTHY = 20  # red cells taken from one image: there are over a hundred, all alike
 
 
@@ -44,8 +45,7 @@ class Box:
 def cells_from_boxes(path: str | Path) -> list[RawCell]:
     """Cut the cells in boxes that can be told from their neighbours by thresholding.
 
-    Healthy cells that touch another are left out, there are enough; an infected one is then cut along the
-    ellipse in its box.
+    Healthy cells that lean on another are left out, there are enough.
 
     Args:
         path: Folder or zip.
@@ -55,15 +55,19 @@ def cells_from_boxes(path: str | Path) -> list[RawCell]:
     """
     files = SourceFiles(path)
     annotated = read_annotations(files)
-    healthy = [b.side for boxes in annotated.values() for b in boxes if b.class_name == "healthy_rbc"]
-    if not healthy:
+    sides = [b.side for boxes in annotated.values() for b in boxes if b.class_name == "healthy_rbc"]
+    if not sides:
         raise CellsError(f"{path}: no box of a red blood cell, so the scale is unknown; add some")
-    typical = float(np.median(healthy))
-    cells = []
+    # Boxes are drawn wide: a tenth is taken off for a first guess.
+    guess = 0.9 * float(np.median(sides))
+    cells: list[RawCell] = []
     for image_name, boxes in track(annotated.items(), "Cutting boxes", total=len(annotated)):
-        own = [box.side for box in boxes if box.class_name == "healthy_rbc"]
-        diameter = float(np.median(own)) if len(own) >= 10 else typical
-        cells += cut_boxes(files, image_name, boxes, diameter)
+        cells += cut_boxes(files, image_name, boxes, guess)
+    measured = [cell.diameter for cell in cells if cell.class_name == "healthy_rbc"]
+    typical = float(np.median(measured)) if measured else guess
+    for cell in cells:
+        if np.isnan(cell.red_cell_diameter):
+            cell.red_cell_diameter = typical
     return cells
 
 
@@ -136,14 +140,13 @@ def _broken(where: str, error: Exception, needed: str) -> CellsError:
     return CellsError(f"{where}: the annotations are broken ({reason}); each image needs {needed}")
 
 
-def cut_boxes(
-    files: SourceFiles, image_name: str, boxes: Sequence[Box], red_cell_diameter: float
-) -> list[RawCell]:
-    """Cut the boxes of one image."""
+def cut_boxes(files: SourceFiles, image_name: str, boxes: Sequence[Box], diameter: float) -> list[RawCell]:
+    """Cut the boxes of one image; the diameter of its red cells is measured on those that lie alone."""
     rgb = files.image(image_name)
     glass = glass_colour(rgb)
     density = optical_density(rgb, glass)
-    cells: list[RawCell] = []
+    labels = segment_red_cells(density, diameter)
+    found: list[tuple[Box, Floats, NDArray[np.bool_]]] = []
     healthy = 0
     for box in boxes:
         check_inside(files.where(image_name), box, rgb.shape)
@@ -151,7 +154,7 @@ def cut_boxes(
             continue  # cut by the border
         if box.class_name == "healthy_rbc" and healthy >= MOST_HEALTHY:
             continue
-        margin = max(3, round(0.15 * box.side))
+        margin = max(4, round(0.2 * box.side))
         area = (
             slice(max(0, box.top - margin), box.bottom + margin),
             slice(max(0, box.left - margin), box.right + margin),
@@ -160,26 +163,52 @@ def cut_boxes(
         inside = np.zeros(local.shape[:2], bool)
         top, left = box.top - area[0].start, box.left - area[1].start
         inside[top : top + box.bottom - box.top, left : left + box.right - box.left] = True
-        if box.class_name in ("healthy_rbc", "infected_rbc"):
-            mask = red_cell_mask(local, inside, forced=box.class_name == "infected_rbc")
-        else:
+        if box.class_name == "thrombocyte":
             local, mask = platelet_mask(local, inside)
-        if mask is None:
-            continue
-        healthy += box.class_name == "healthy_rbc"
-        own = crop_to(mask, 3)
-        cells.append(
-            RawCell(
-                box.class_name,
-                files.name,
-                f"{files.name}/{image_name}",
-                local[own],
-                mask[own],
-                red_cell_diameter,
-                glass,
-            )
-        )
-    return cells
+        else:
+            mask = red_cell_mask(labels, area, inside, diameter, forced=box.class_name == "infected_rbc")
+        if mask is not None and mask.any():
+            healthy += box.class_name == "healthy_rbc"
+            own = crop_to(mask, 3)
+            found.append((box, local[own], mask[own]))
+    alone = [2 * np.sqrt(mask.sum() / np.pi) for box, _, mask in found if box.class_name == "healthy_rbc"]
+    measured = float(np.median(alone)) if len(alone) >= ENOUGH_RED_CELLS else np.nan
+    source_image = f"{files.name}/{image_name}"
+    return [
+        RawCell(box.class_name, files.name, source_image, local, mask, measured, glass)
+        for box, local, mask in found
+    ]
+
+
+def red_cell_mask(
+    labels: NDArray[np.int32],
+    area: tuple[slice, slice],
+    inside: NDArray[np.bool_],
+    diameter: float,
+    forced: bool,
+) -> NDArray[np.bool_] | None:
+    """Mask of the red cell in a box, None where it leans on another or is dented.
+
+    Args:
+        labels: (H, W) of `segment_red_cells`.
+        area: The box with a margin, in the image.
+        inside: (h, w) True in the box, within `area`.
+        diameter: Of a red cell, pixels.
+        forced: Return a mask in any case: infected cells are few. One that thresholding does not give
+            is the ellipse in the box.
+    """
+    local, ellipse = labels[area], ellipse_in(inside)
+    counts = np.bincount(local[ellipse_in(inside, 0.7)])
+    counts[0] = 0
+    number = int(counts.argmax())
+    mask = ndimage.binary_fill_holes(local == number) if number else np.zeros_like(inside)
+    overlap = (mask & ellipse).sum() / (mask | ellipse).sum()
+    if forced:
+        return mask if overlap > 0.65 and is_whole(mask, diameter) else ellipse_in(inside, 0.9)
+    # A cell that runs on beyond the margin would be cut by it.
+    beyond = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+    alone = bool(number) and not beyond and contact(labels, number, area) < MOST_CONTACT
+    return mask if alone and overlap > 0.6 and is_whole(mask, diameter) else None
 
 
 def check_inside(where: str, box: Box, shape: tuple[int, ...]) -> None:
@@ -208,32 +237,6 @@ def ellipse_in(inside: NDArray[np.bool_], size: float = 1.0) -> NDArray[np.bool_
     return ((y - rows.mean()) / height) ** 2 + ((x - columns.mean()) / width) ** 2 <= 1
 
 
-def red_cell_mask(density: Floats, inside: NDArray[np.bool_], forced: bool) -> NDArray[np.bool_] | None:
-    """Mask of the red cell in a box, None where it touches another and is not `forced`.
-
-    The threshold follows the cell itself, since beside a pale one a dark neighbour would set Otsu's.
-    """
-    green = ndimage.gaussian_filter(density[..., 1], 1.0)
-    core = ellipse_in(inside, 0.7)
-    stained = ndimage.binary_fill_holes(green > max(0.07, 0.4 * float(np.median(green[core]))))
-    stained = ndimage.binary_opening(stained, iterations=2)
-    if (stained & core).sum() > 0.6 * core.sum():
-        whole = largest_part(stained & ellipse_in(inside, 1.45) & _grown(inside))
-        thing = regionprops(whole.astype(np.uint8))[0]
-        fill = thing.area / inside.sum()
-        spill = (stained & ~inside & _grown(inside)).sum() / (_grown(inside) & ~inside).sum()
-        if thing.solidity > 0.94 and 0.62 < fill < 0.92 and spill < 0.12:
-            return whole
-    if not forced:
-        return None
-    cut = largest_part(stained & ellipse_in(inside, 1.03))
-    return cut if cut.sum() > 0.5 * inside.sum() else ellipse_in(inside, 0.98)
-
-
-def _grown(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return ndimage.binary_dilation(inside, iterations=2)
-
-
 def platelet_mask(
     density: Floats, inside: NDArray[np.bool_]
 ) -> tuple[Floats, NDArray[np.bool_] | None]:
@@ -249,7 +252,7 @@ def platelet_mask(
         return density, None
     red = ndimage.gaussian_filter(density[..., 0], 1.0)
     peak = float(np.percentile(red[inside], 95))
-    mask = largest_part((red > 0.4 * peak) & ellipse_in(inside, 1.3))
-    if peak < 0.15 or not 0.25 < mask.sum() / inside.sum() < 1.0:
+    mask = largest_part((red > 0.25 * peak) & ellipse_in(inside, 1.2))
+    if peak < 0.15 or not 0.35 < mask.sum() / inside.sum() < 1.1:
         return density, None
-    return density, ndimage.binary_opening(mask, iterations=1) if mask.sum() > 60 else None
+    return density, ndimage.binary_opening(mask, iterations=2)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from .classes import RED_CELL_DIAMETER, RED_CELLS, WHITE_CELLS
 from .stain import REFERENCE_DENSITY, Floats, on_reference_glass
 
-GAIN_RANGE = (0.2, 4.0)  # beyond that a stain is so far off that its noise would be all one sees
+GAIN_RANGE = (0.15, 2.5)  # beyond that a stain is so far off that its noise would be all one sees
 RIM = 1.6  # pixels of a sample over which its alpha rises from 0 to 1
 
 

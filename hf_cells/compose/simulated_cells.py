@@ -18,7 +18,7 @@ NUCLEUS = np.array([0.88, 1.55, 0.42], np.float32)
 PINK = np.array([0.12, 0.40, 0.16], np.float32)
 BLUE = np.array([0.42, 0.46, 0.14], np.float32)
 GREY_BLUE = np.array([0.32, 0.44, 0.18], np.float32)
-EOSIN = np.array([0.22, 0.80, 0.52], np.float32)
+EOSIN = np.array([0.18, 0.72, 0.66], np.float32)
 BASIC = np.array([1.00, 1.50, 0.50], np.float32)
 HAEMOGLOBIN = np.array([0.19, 0.44, 0.27], np.float32)
 PIGMENT = np.array([0.55, 0.80, 0.95], np.float32)
@@ -84,7 +84,9 @@ def _cytoplasm(
     depth = _blob(rng, grid, (0, 0), diameter / 2, rough, 0.05)
     body = colour * (1 + 0.14 * _texture(rng, depth.shape, 1.2) + 0.1 * _texture(rng, depth.shape, grain))[..., None]
     cover = _cover(depth)
-    return grid, depth, _lay(np.zeros((*depth.shape, 3), np.float32), cover, np.maximum(body, 0.02)), cover
+    # The colour runs on past the outline: alpha alone fades, or the rim would be pale twice over.
+    inked = _cover(depth + 2.5)
+    return grid, depth, _lay(np.zeros((*depth.shape, 3), np.float32), inked, np.maximum(body, 0.02)), cover
 
 
 def _nucleus(rng: np.random.Generator, density: Floats, depth: Floats, body: Floats, clumped: float) -> Floats:
@@ -204,7 +206,7 @@ def _red_cell(
     rim = 1 + 0.12 * np.exp(-(((radius - 0.85) / 0.12) ** 2))
     thickness = (1 - pallor) * rim * (1 + 0.02 * _texture(rng, body.shape, 2))
     cover = _cover(body)
-    density = _lay(np.zeros((*body.shape, 3), np.float32), cover, HAEMOGLOBIN * thickness[..., None])
+    density = _lay(np.zeros((*body.shape, 3), np.float32), _cover(body + 2.5), HAEMOGLOBIN * thickness[..., None])
     return grid, body, density, cover
 
 

@@ -114,7 +114,7 @@ def _plot_look_alikes(axis: Axes, audit: Audit) -> None:
     axis.set_xscale("log")
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("distance of the image ids")
-    axis.set_ylabel("share of look-alikes within it")
+    axis.set_ylabel("share of images")
     title = "image ids behave like specimens" if test["like_specimens"] else "image ids say little"
     axis.set_title(title, color=_RED if test["like_specimens"] else "black", fontsize=10)
 

@@ -144,5 +144,6 @@ def _small(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.atleast_3d(_without_empty_channels(pixels))
     means = pixels.mean(axis=(0, 1), dtype=np.float64)
     grey = pixels[..., 0] if pixels.shape[-1] == 1 else pixels.mean(axis=-1, dtype=np.float32)
-    small = Image.fromarray(grey.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BOX)
+    # Hamming is as sharp as a box and symmetric: a flipped image has the flipped thumbnail.
+    small = Image.fromarray(grey.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.HAMMING)
     return np.asarray(small), np.resize(means, 3).astype(np.float32)

@@ -161,7 +161,9 @@ def make_backbone(config: CellClassificationConfig, **weights: Any) -> nn.Module
     try:
         return timm.create_model(config.backbone, num_classes=0, **arguments)
     except RuntimeError as error:  # also what timm raises for a name that it does not know
-        raise ValueError(f"backbone={config.backbone!r}: {error}; timm.list_models() names them all") from error
+        raise ValueError(
+            f"backbone={config.backbone!r}: {error}; timm.list_models() names them all"
+        ) from error
 
 
 def pooled_features(backbone: nn.Module, x: Tensor, pooling: str | None) -> Tensor:

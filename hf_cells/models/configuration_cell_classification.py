@@ -109,7 +109,9 @@ class CellClassificationConfig(PreTrainedConfig):
                 choices = ", ".join(str(choice) for choice in known if choice)
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {choices}")
         if self.test_time_views not in (1, 4, 8):
-            raise ValueError(f"test_time_views={self.test_time_views}: give 1, 4 (flips) or 8 (flips and turns)")
+            raise ValueError(
+                f"test_time_views={self.test_time_views}: give 1, 4 (flips) or 8 (flips and turns)"
+            )
         if self.multi_label and self.loss_name == "cross_entropy":
             raise ValueError(
                 "cross_entropy is for one label an image; a multi-label problem takes bce or focal"

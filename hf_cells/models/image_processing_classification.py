@@ -48,7 +48,7 @@ class CellClassificationImageProcessor(CellImageProcessor):
         if image.dtype.kind in "ui":
             most = np.iinfo(image.dtype).max
             if self.square == "white" and self.scaling == "none":
-                ground = most
+                ground = np.asarray(most)
             ground = np.clip(ground, 0, most)  # `high` is one above the level of a constant image
         framed = np.empty((side, side, image.shape[2]), image.dtype)
         framed[:] = ground

@@ -22,8 +22,8 @@ class CellClassificationPipeline(Pipeline):
         top_k: Only the best entries of each image; all by default.
         decision_thresholds: In place of the model's own, by label name.
         precision: "fp32" (default, exact) or "bf16" (faster where the processor has it).
-        test_time_augmentation: 4 averages the logits over the flips, 8 (or True) also over the quarter turns; by default
-            what the model's `test_time_views` says.
+        test_time_augmentation: 4 averages the logits over the flips, 8 (or True) also over the quarter turns; by
+            default what the model's `test_time_views` says.
         batch_size: Images that go through the network together (default 32).
 
     Calling it:
@@ -50,13 +50,18 @@ class CellClassificationPipeline(Pipeline):
         self.model.to(memory_format=torch.channels_last)
 
     def _sanitize_parameters(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        known = {"precision": "forward", "test_time_augmentation": "forward", "top_k": "after", "decision_thresholds": "after"}
+        known = {
+            **dict.fromkeys(("precision", "test_time_augmentation"), "forward"),
+            **dict.fromkeys(("top_k", "decision_thresholds"), "after"),
+        }
         if unknown := sorted(set(options) - set(known)):
             raise TypeError(f"unknown option {', '.join(unknown)}; the pipeline knows {', '.join(known)}")
         if options.get("precision", "fp32") not in ("fp32", "bf16"):
             raise ValueError(f"precision={options['precision']!r} is unknown; choose fp32 or bf16")
         if options.get("test_time_augmentation", 0) not in (False, True, None, 4, 8):
-            raise ValueError("test_time_augmentation is False, True, 4 (flips) or 8 (flips and quarter turns)")
+            raise ValueError(
+                "test_time_augmentation is False, True, 4 (flips) or 8 (flips and quarter turns)"
+            )
         forward = {name: value for name, value in options.items() if known[name] == "forward"}
         return {}, forward, {name: value for name, value in options.items() if known[name] == "after"}
 

@@ -99,7 +99,7 @@ def _mark_of(path: Path) -> str | None:
     try:
         with Image.open(path) as image:
             return image.info.get("Software")
-    except (OSError, SyntaxError):  # PIL raises SyntaxError on a broken PNG
+    except (OSError, SyntaxError, Image.DecompressionBombError):  # SyntaxError is a broken PNG
         return None
 
 

@@ -8,13 +8,11 @@ import datasets
 import torch
 
 from .. import evaluation as ev
-from ..data.audit import leak_report
 from ..data.registry import builder_class, dataset_names
 from ..hub.card import write_card
 from ..models.saving import save_model_repository
 from .loop import Setup, State
 from .recipe import save_recipe
-from .setup import published_leak
 
 GALLERIES = ("predictions.png", "wrong_predictions.png")  # figures that show images of the data
 _UNITS = {"random": "image", "modality": "modality and size", "project": "imaging project"}
@@ -47,8 +45,7 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
 
 def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str, dict[str, Any]]:
     """What the evaluation cannot know: the split's audit, and how the model was trained."""
-    recipe = setup.recipe
-    audit = leak_report(splits)
+    recipe, audit = setup.recipe, setup.audit
     options = recipe["data"]["options"]
     unit = {"unit": _UNITS[options.get("split_by", "random")]} if hasattr(setup.task, "instances") else {}
     return {
@@ -56,8 +53,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
         "split": {
             **unit,
             "leaks": audit["leaks"],
-            "audit": audit["summary"],
-            "published_leak": published_leak(recipe),
+            "audit": audit["warning"] or audit["summary"],
             "options": options,
             "report": audit,
         },

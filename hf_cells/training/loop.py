@@ -52,6 +52,7 @@ class Setup:
     batches: EpochBatches
     validation: ImageRows | None
     task: Task
+    audit: dict[str, Any]  # what `refuse_leaks` found
     memory_format: str
     resume_from: Path | None = None
     after_epoch: Callable[["State", dict[str, float]], None] | None = None  # may raise, to end the training

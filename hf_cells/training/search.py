@@ -110,7 +110,7 @@ def _open(recipe: dict[str, Any], space: Space | None, share: float, epochs: int
         raise CellsError("a search runs in one process; start it without a launcher")
     base = common_recipe(recipe)
     base["data"]["config"] = base["data"]["config"] or task.splits_need
-    splits = load_splits(base, task, folder, PartialState())
+    splits, _ = load_splits(base, task, folder, PartialState())
     if "validation" not in splits:
         raise CellsError(
             f"{base['data']['name']} has no validation split, on which the trials are judged; make one"

@@ -13,9 +13,9 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
 
+from ..data.audit import published_leak, refuse_leaks
 from ..data.loading import load_dataset
 from ..data.samples import EpochBatches, EpochOrder, ImageRows, balanced_weights
-from ..data.splits import check_groups
 from ..errors import CellsError
 from ..simulate import SIMULATORS
 from .checkpoints import list_checkpoints
@@ -49,11 +49,14 @@ def make_run_dir(recipe: dict[str, Any], state: PartialState) -> Path:
 
 def load_splits(
     recipe: dict[str, Any], task: Task, run_dir: Path, state: PartialState
-) -> datasets.DatasetDict:
-    """Load the recipe's dataset; the main process prepares the cache, the others read it.
+) -> tuple[datasets.DatasetDict, dict[str, Any]]:
+    """Load the recipe's dataset and audit its splits; the main process prepares the cache, the others read it.
+
+    Returns:
+        The splits, and the report of `refuse_leaks`.
 
     Raises:
-        CellsError: No training split, no truth for this model, or a group on both sides of a split.
+        CellsError: No training split, no truth for this model, or a split that leaks and is no published one.
     """
     data = recipe["data"]
     with state.main_process_first():
@@ -67,21 +70,10 @@ def load_splits(
     if "train" not in splits:
         raise CellsError(f"{data_dir or data['name']} has no training split; it has {', '.join(splits)}")
     task.check_truth(recipe, splits)
-    if published_leak(recipe) is None:
-        check_groups(splits)
-    return splits
-
-
-def published_leak(recipe: dict[str, Any]) -> str | None:
-    """Why the split that the recipe names leaks, where it is a published one; None for every other."""
-    from ..data.registry import builder_class, dataset_names
-
-    data = recipe["data"]
-    if data["name"] not in dataset_names():
-        return None
-    builder = builder_class(data["name"])
-    config = data["config"] or builder.DEFAULT_CONFIG_NAME
-    return getattr(builder, "leaky_configs", {}).get(config)
+    audit = refuse_leaks(splits, published=published_leak(data["name"], data["config"]))
+    if audit["warning"] and state.is_main_process:
+        print(f"warning: {audit['warning']}", flush=True)
+    return splits, audit
 
 
 def _simulate(name: str, folder: Path, settings: dict[str, Any]) -> None:
@@ -103,7 +95,7 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     set_seed(recipe["seed"])
     task = _task(recipe)
     run_dir = resume or make_run_dir(recipe, state)
-    splits = load_splits(recipe, task, run_dir, state)
+    splits, audit = load_splits(recipe, task, run_dir, state)
     rows = ImageRows(splits["train"], task.extra_rows(recipe))
     model, processor = build_model(recipe, task, splits)
     recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task)
@@ -139,6 +131,7 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
         batches=batches,
         validation=ImageRows(splits["validation"]) if "validation" in splits else None,
         task=task,
+        audit=audit,
         memory_format=settings["memory_format"],
         resume_from=_latest(resume) if resume else None,
     )

@@ -38,6 +38,8 @@ CLASSIFICATION = {
     "image_processing_classification.py",
     "image_reading.py",
     "instance_decoding.py",
+    "instance_targets.py",
+    "losses.py",
     "modeling_cell_classification.py",
     "pipeline_cell_classification.py",
 }
