@@ -16,19 +16,12 @@ ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
 SHORT = ["training.max_steps=2", "training.epochs=1", "training.samples_per_epoch=8", "training.batch_size=2"]
-SHORT += [
-    "data.simulated_extra=2",
-    "model.config.hidden_sizes=[8,8]",
-    "evaluation.n_resamples=20",
-    "training.workers=0",
-]
-SHORT += [
-    "augmentation.size=32",
-    "training.precision=fp32",
-    "training.memory_format=contiguous",
-    "evaluation.tune=false",
-]
-SEMANTIC = {"dsb2018_unet", "dsb2018_attention_unet", "dsb2018_unetplusplus"}
+SHORT += ["training.workers=0", "training.precision=fp32", "training.memory_format=contiguous"]
+SHORT += ["evaluation.n_resamples=20"]
+SEGMENTATION = ["data.simulated_extra=2", "model.config.hidden_sizes=[8,8]", "augmentation.size=32"]
+SEGMENTATION += ["evaluation.tune=false"]
+CLASSIFICATION = ["model.config.hidden_sizes=[4,8]", "processor.size={height: 24, width: 24}"]
+CLASSIFICATION += ["model.config.depths=1", "model.config.downsample=[2,2]"]
 
 
 def commands_of(program: str) -> list[str]:
@@ -38,7 +31,7 @@ def commands_of(program: str) -> list[str]:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the README's commands name."""
-    from hf_cells.simulate import simulate_dsb2018
+    from hf_cells.simulate import simulate_dsb2018, simulate_glomeruli, simulate_hep2
 
     folder = tmp_path_factory.mktemp("readme")
     simulated = simulate_dsb2018(folder / "data", n_train=12, size=(64, 64))
@@ -54,6 +47,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number, mask in enumerate(masks, 1):
             labels[mask > 0] = number
         Image.fromarray(labels).save(folder / "my_images" / "masks" / f"{index}.png")
+    simulate_hep2(folder / "hep2_simulated", n_train=240, n_test=24)
+    simulate_glomeruli(folder / "glomeruli", n_train=48, n_test=0, size_range=(48, 64))
+    labels = ["file,label,group"]
+    for number in range(40):
+        name = ("round", "square")[number % 2]
+        pixels = np.random.default_rng(number).integers(0, 60, (20, 20), np.uint8)
+        pixels[5:15, 5:15] += np.uint8(100 * (number % 2))
+        for place in (folder / "my_cells" / name, folder / "my_labels" / "images"):
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / f"{number}.png")
+        labels.append(f"{number}.png,{name},patient{number // 4}")
+    (folder / "my_labels" / "labels.csv").write_text("\n".join(labels))
     for name in ("model_cards", "hf_cells", "train.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
     return folder
@@ -80,6 +85,9 @@ def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.
 
     words = shlex.split(command)
     assert words[0] == "hf-cells"
+    if words[1] == "search":
+        words[words.index("--trials") + 1] = "1"
+        words += ["--epochs", "1", "--output_dir", "search", "--no-final", *SHORT, *CLASSIFICATION]
     monkeypatch.setattr(sys, "argv", words)
     assert call(main) == 0, command
 
@@ -111,16 +119,21 @@ def test_training_command(command: str, in_workplace: Path, tmp_path: Path) -> N
         return
     if "--resume" in arguments:  # of a run that another command of the README would have left
         run = in_workplace / arguments[arguments.index("--resume") + 1]
-        assert call(main, ["--data_dir", "stage1_train.zip", "--output_dir", str(run), *SHORT]) == 0
+        first = ["--data_dir", "stage1_train.zip", "--output_dir", str(run), *SHORT, *SEGMENTATION]
+        assert call(main, first) == 0
         assert call(main, [*arguments, "training.max_steps=3", "training.epochs=2"]) == 0
         assert list_checkpoints(run / "checkpoints")[-1].name == "step-00000003"
         return
     recipe = arguments[arguments.index("--recipe") + 1] if "--recipe" in arguments else "quickstart"
-    short = [s for s in SHORT if not (recipe in SEMANTIC and "tune" in s)]
+    short = [*SHORT, *(SEGMENTATION if recipe.startswith(("dsb2018", "quickstart")) else CLASSIFICATION)]
+    if recipe == "glomeruli_padding_study":
+        short = [*SHORT, "study={processor.square: [white, zero]}", *CLASSIFICATION]
+    if "--seeds" in arguments:
+        arguments[arguments.index("--seeds") + 1] = "2"
     if recipe == "quickstart":
         short += ["data.simulate.n_train=12", "data.simulate.size=[64,64]"]
     assert call(main, [*arguments, *short, "--output_dir", str(tmp_path / "run")]) == 0, command
-    assert (tmp_path / "run" / "model" / "README.md").exists()
+    assert list((tmp_path / "run").glob("**/model/README.md"))
 
 
 def test_every_command_is_covered() -> None:

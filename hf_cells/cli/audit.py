@@ -78,7 +78,7 @@ def audit(
     splits = load_dataset(name, config, data_dir=data_dir, **options)
     assert isinstance(splits, datasets.DatasetDict)
     found = audit_dataset(splits, groups=groups, embedding=embedding, published=published_leak(name, config))
-    report = {"dataset": Path(name).name, "config": config, **found.report}
+    report = {"dataset": Path(name).name, "config": config or _default_config(name), **found.report}
     with atomic_write(output_dir / "audit.json") as path:
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")
     plot_audit(found, splits, output_dir / "audit.png")
@@ -101,7 +101,9 @@ def _print_table(report: dict[str, Any]) -> None:
 
     images = ", ".join(f"{count:,} {split}" for split, count in report["images"].items())
     name = f"{report['dataset']}, {report['config']}" if report["config"] else report["dataset"]
-    table = Table("check", "found", "across splits", "verdict", title=f"{escape(name)}: {images}")
+    table = Table(
+        "check", "found", "across splits", "verdict", title=f"{escape(name)}: {images}", title_justify="left"
+    )
     styles = {"leak": "bold red", "warning": "yellow"}
     for check, text, across, verdict in _rows(report):
         table.add_row(check, escape(text), across, verdict, style=styles.get(verdict))

@@ -22,8 +22,8 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
     """Batches of augmented images with their labels.
 
     What the image processor does is done once for each image; the result is kept in half precision (up to 8, its step
-    is no coarser than that of 8 bits). Mean and standard deviation come after the augmentation, as changes of light are defined
-    on the range from 0 to 1.
+    is no coarser than that of 8 bits). Mean and standard deviation come after the augmentation, as changes of light
+    are defined on the range from 0 to 1.
 
     Args:
         rows: Rows with `image` and `label` or `labels`.

@@ -75,7 +75,7 @@ def box_of(activation: np.ndarray) -> tuple[int, int, int, int] | None:
         activation: `(H, W)` from 0 to 1.
 
     Returns:
-        Top, left, bottom and right (exclusive) of the region that holds the maximum, or None for a map without any contrast.
+        Top, left, bottom and right (exclusive) of the region that holds the maximum; None for a map without contrast.
     """
     from scipy import ndimage
 

@@ -102,7 +102,9 @@ def simulate_hep2(
     return output
 
 
-def plan_cells(sizes: tuple[int, int, int], seed: int, layout: str, duplicate_pairs: int | None) -> list[_Job]:
+def plan_cells(
+    sizes: tuple[int, int, int], seed: int, layout: str, duplicate_pairs: int | None
+) -> list[_Job]:
     """Every cell in the order of its ID."""
     shares = np.array([CELLS[label] for label in CLASSES], float)
     counts = np.stack([apportion(size, shares, least=1) for size in sizes])  # (split, class)

@@ -26,7 +26,7 @@ class Pattern:
         hole_depth: Share of the glow that they lack.
         dots: Mean number of points in a nucleus.
         dot_light: Their light.
-        blobs: Mean number of stained nucleoli.
+        blobs: Mean number of stained nucleoli; where there are any, every nucleus has one.
         blob_radius: Their radius, pixels.
         rim: Light of the nuclear envelope.
         rim_width: Its standard deviation, pixels.
@@ -55,9 +55,9 @@ class Pattern:
 
 
 PATTERNS = {
-    "Homogeneous": Pattern(contrast=(0.05, 0.4), holes=(0.0, 2.0), haze=(0.05, 0.6)),
+    "Homogeneous": Pattern(contrast=(0.04, 0.32), holes=(0.0, 2.0), haze=(0.05, 0.6)),
     "Speckled": Pattern(
-        contrast=(0.12, 0.55),
+        contrast=(0.17, 0.6),
         grain=(1.5, 3.5),
         holes=(0.0, 5.0),
         hole_depth=(0.3, 0.8),

@@ -68,8 +68,9 @@ def search(
     """Search, or continue a search in the recipe's `output_dir`, and train the winner.
 
     The first trial is the recipe as it is. Later ones are drawn by a tree-structured Parzen estimator (Bergstra et al.
-    2011) and stopped at an epoch where they are below the median of the trials before them (Golovin et al. 2017). A
-    trial that fails is noted, and the search goes on. What a trial draws depends on seed, number and the trials before.
+    2011) and stopped at an epoch where their best score is below the median of the trials before them (Golovin et al.
+    2017). A trial that fails is noted, and the search goes on. What a trial draws depends on the seed, on its number and
+    on the trials before.
 
     Args:
         recipe: Resolved.

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 from textures import dataset, encode, texture
 
 Cli = Callable[..., Result]
-PATIENTS = ["Anna1", "Bert2", "Cara3", "Dora4", "Emil5"]  # invented
+PATIENTS = [f"Muster{n}" for n in range(1, 6)]
 
 
 def write_parquet(folder: Path, leaky: bool) -> Path:
@@ -49,7 +49,7 @@ def test_a_leak_is_reported_and_with_strict_refused(cli: Cli, tmp_path: Path) ->
     assert not any(patient in result.output for patient in PATIENTS)
     report = json.loads((tmp_path / "audit/audit.json").read_text())
     assert report["dataset"] == "cells" and report["leaks"] == 2
-    assert report["exact_duplicates"]["members"] == [[["train", "Anna1_02"], ["test", "Emil5_01"]]]
+    assert report["exact_duplicates"]["members"] == [[["train", "Muster1_02"], ["test", "Muster5_01"]]]
     assert Image.open(tmp_path / "audit/audit.png").width == 1350
 
     strict = cli("audit", "cells", "--strict", "--output-dir", "again")

@@ -1,10 +1,12 @@
 """An audit by the features of a model: of this package, of timm, and of neither."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import timm
 import torch
 from textures import dataset, texture
@@ -19,7 +21,11 @@ from hf_cells.errors import CellsError
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = models.CellClassificationConfig(
-        num_channels=1, hidden_sizes=(8, 16), id2label={0: "round", 1: "long"}, pooling="avg"
+        num_channels=1,
+        image_size=32,
+        hidden_sizes=(8, 16),
+        id2label={0: "round", 1: "long"},
+        pooling="flatten",
     )
     processor = models.CellClassificationImageProcessor(
         num_channels=1, size={"height": 32, "width": 32}, image_mean=[0.5], image_std=[0.25]
@@ -39,15 +45,18 @@ def test_features_of_an_own_model_find_a_changed_copy(classifier: Path) -> None:
     pipe = models.pipeline(classifier)
     with torch.inference_mode():
         expected = pipe.model.features(pipe.image_processor([images[3]])["pixel_values"].to(pipe.device))
-    assert features.shape == (42, 16) and features.dtype == np.float32
+    assert features.shape == (42, 1024) and features.dtype == np.float32
     np.testing.assert_allclose(features[3], expected[0].cpu().numpy(), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(again[7], features[40], rtol=1e-4, atol=1e-5)
 
-    report = audit_dataset(splits, embedding=str(classifier), similarity=0.99).report
+    report = audit_dataset(splits, embedding=str(classifier)).report
     assert report["near_duplicates"]["method"] == f"features of {classifier}"
-    assert [["train", "07"], ["test", "40"]] in [
-        member[:2] for member in report["near_duplicates"]["members"]
+    assert [member[:2] for member in report["near_duplicates"]["members"]] == [
+        [["train", "07"], ["test", "40"]]
     ]
+    assert report["near_duplicates"]["threshold"] < 0.99
+    far = audit_dataset(splits, embedding=str(classifier), similarity=-1.0).report
+    assert far["near_duplicates"]["pairs"] == 42 * 41 // 2
 
 
 def test_a_model_without_features_and_unknown_names_are_refused(tmp_path: Path) -> None:
@@ -92,9 +101,11 @@ def test_names_of_timm_need_their_weights(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_the_processor_refuses_is_one_line(classifier: Path) -> None:
-    colour = np.stack([texture(0), texture(1), texture(2)], -1)
-    with pytest.raises(CellsError, match="^--embedding .*channel"):
-        embed_images({"train": dataset(["a"], [colour])}, [("train", 0)], str(classifier))
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.stack([texture(n) for n in range(5)]), photometric="minisblack")
+    deep = {"train": dataset(["a"], [buffer.getvalue()])}
+    with pytest.raises(CellsError, match="^--embedding .*: the image has 5 channels, the model takes 1"):
+        embed_images(deep, [("train", 0)], str(classifier))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

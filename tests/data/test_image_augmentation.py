@@ -55,14 +55,6 @@ def change(x, labels=None, *, seed=0, epoch=0, positions=None, **ranges):
     return made, soft
 
 
-def find(condition, **ranges) -> int:
-    """The first position whose draw makes a change that satisfies a condition."""
-    for position in range(200):
-        if condition(position):
-            return position
-    raise AssertionError("no such draw")
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_the_defaults_change_nothing(channels):
     x, labels = images(channels=channels), one_hot()
