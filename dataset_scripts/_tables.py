@@ -16,10 +16,9 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from ._reading import FolderSource, Source, ZipSource, assign_splits, read_csv, zips_in
+from ._reading import FolderSource, Source, ZipSource, read_csv, zips_in
 
 IMAGE_SUFFIX = re.compile(r"\.(png|tiff?|bmp|jpe?g)$", re.IGNORECASE)
-SHUFFLES = 50
 
 logger = logging.getLogger(__name__)
 
@@ -199,27 +198,6 @@ def pixel_hash(image: Image.Image) -> str:
     digest = hashlib.blake2b(f"{pixels.shape}{pixels.dtype.str}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.hexdigest()
-
-
-def assign_splits_with_classes(
-    groups: Sequence[str], labels: Sequence[str], fractions: Mapping[str, float], seed: int
-) -> list[str]:
-    """Assign splits by group, such that every split holds every class where a shuffle does that.
-
-    The first of `SHUFFLES` shuffles is taken that succeeds, else the one with the most classes in train,
-    then in all splits. Groups stay whole and each shuffle is `_reading.assign_splits`, so the outcome is
-    as independent of order and machine.
-    """
-    best, best_score = [], (-1, -1)
-    for shuffle in range(SHUFFLES):
-        sides = assign_splits(groups, fractions, seed * SHUFFLES + shuffle)
-        held = set(zip(sides, labels))
-        score = (sum(side == "train" for side, _ in held), len(held))
-        if score > best_score:
-            best, best_score = sides, score
-        if len(held) == len(set(labels)) * len(set(sides)):
-            break
-    return best
 
 
 def check_classes(path: str, splits: Mapping[str, Sequence[str]], names: Sequence[str], remedy: str) -> None:

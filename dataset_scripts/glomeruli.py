@@ -20,12 +20,12 @@ from typing import Any
 import datasets
 
 from ._reading import Source, ZipSource, decode_image
+from ._stratify import assign_stratified_splits
 from ._tables import (
     IMAGE_SUFFIX,
     LabelledFile,
     LabelTable,
     add_file,
-    assign_splits_with_classes,
     check_classes,
     file_key,
     find_sources,
@@ -141,7 +141,7 @@ def split_items(path: str, items: Sequence[Crop], config: GlomeruliConfig) -> di
     by_case = config.name == "case_split"
     groups = [str(item.case) if by_case else item.image_id for item in items]
     fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
-    sides = assign_splits_with_classes(groups, [item.label for item in items], fractions, config.split_seed)
+    sides = assign_stratified_splits(groups, [[item.label] for item in items], fractions, config.split_seed)
     splits: dict[str, list[Crop]] = defaultdict(list)
     for item, side in zip(items, sides):
         splits[side].append(item)

@@ -21,12 +21,12 @@ from typing import Any
 import datasets
 
 from ._reading import Source, ZipSource, decode_image
+from ._stratify import assign_stratified_splits
 from ._tables import (
     IMAGE_SUFFIX,
     LabelledFile,
     LabelTable,
     add_file,
-    assign_splits_with_classes,
     check_classes,
     file_key,
     find_sources,
@@ -206,7 +206,7 @@ def _cut_validation(training: list[Cell], test: list[Cell], config: HEp2Config) 
     labels = [item.label for item in training]
     cut: dict[str, list[Cell]] = defaultdict(list, {"test": test} if test else {})
     fractions = {"validation": config.validation_fraction}
-    sides = assign_splits_with_classes(copies, labels, fractions, config.split_seed)
+    sides = assign_stratified_splits(copies, [[label] for label in labels], fractions, config.split_seed)
     for item, side in zip(training, sides):
         cut[side].append(item)
     return cut

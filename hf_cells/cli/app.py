@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from .. import __version__
 from ..errors import CellsError
 from .audit import audit
+from .compose import compose
 from .data import list_datasets, prepare, simulate
 from .evaluate import evaluate
 from .predict import predict
@@ -89,6 +90,7 @@ def options(
 
 app.command("datasets")(list_datasets)
 app.command()(simulate)
+app.add_typer(compose, name="compose")
 app.command()(audit)
 app.command()(prepare)
 app.command(

@@ -77,7 +77,13 @@ def audit(
     quiet_libraries()
     splits = load_dataset(name, config, data_dir=data_dir, **options)
     assert isinstance(splits, datasets.DatasetDict)
-    found = audit_dataset(splits, groups=groups, embedding=embedding, published=published_leak(name, config))
+    found = audit_dataset(
+        splits,
+        groups=groups,
+        embedding=embedding,
+        similarity=similarity,
+        published=published_leak(name, config),
+    )
     report = {"dataset": Path(name).name, "config": config or _default_config(name), **found.report}
     with atomic_write(output_dir / "audit.json") as path:
         path.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -22,6 +22,8 @@ from .red_cells import MOST_CONTACT, contact, is_whole, segment_red_cells
 from .source_files import IMAGE_SUFFIXES, SourceFiles, suffix
 from .stain import Floats, glass_colour, optical_density
 
+NEAR = 4  # pixels: boxes are not drawn to the pixel
+INK = 1.4  # optical density in red that no stain reaches, but scale bars and lettering do
 ENOUGH_RED_CELLS = 5  # for a diameter of one image
 MOST_HEALTHY = 20  # red cells taken from one image: there are over a hundred, all alike
 
@@ -150,8 +152,12 @@ def cut_boxes(files: SourceFiles, image_name: str, boxes: Sequence[Box], diamete
     healthy = 0
     for box in boxes:
         check_inside(files.where(image_name), box, rgb.shape)
-        if min(box.left, box.top) < 2 or box.right > rgb.shape[1] - 2 or box.bottom > rgb.shape[0] - 2:
-            continue  # cut by the border
+        if (
+            min(box.left, box.top) < NEAR
+            or box.right > rgb.shape[1] - NEAR
+            or box.bottom > rgb.shape[0] - NEAR
+        ):
+            continue  # the border may cut the cell
         if box.class_name == "healthy_rbc" and healthy >= MOST_HEALTHY:
             continue
         margin = max(4, round(0.2 * box.side))
@@ -167,7 +173,7 @@ def cut_boxes(files: SourceFiles, image_name: str, boxes: Sequence[Box], diamete
             local, mask = platelet_mask(local, inside)
         else:
             mask = red_cell_mask(labels, area, inside, diameter, forced=box.class_name == "infected_rbc")
-        if mask is not None and mask.any():
+        if mask is not None and mask.any() and (local[mask][:, 0] > INK).sum() < 4:
             healthy += box.class_name == "healthy_rbc"
             own = crop_to(mask, 3)
             found.append((box, local[own], mask[own]))
@@ -195,7 +201,7 @@ def red_cell_mask(
         inside: (h, w) True in the box, within `area`.
         diameter: Of a red cell, pixels.
         forced: Return a mask in any case: infected cells are few. One that thresholding does not give
-            is the ellipse in the box.
+            is what is stained of the ellipse in the box.
     """
     local, ellipse = labels[area], ellipse_in(inside)
     counts = np.bincount(local[ellipse_in(inside, 0.7)])
@@ -203,10 +209,13 @@ def red_cell_mask(
     number = int(counts.argmax())
     mask = ndimage.binary_fill_holes(local == number) if number else np.zeros_like(inside)
     overlap = (mask & ellipse).sum() / (mask | ellipse).sum()
+    beyond = mask[[0, -1]].any() or mask[:, [0, -1]].any()  # the margin would cut the cell
     if forced:
-        return mask if overlap > 0.65 and is_whole(mask, diameter) else ellipse_in(inside, 0.9)
-    # A cell that runs on beyond the margin would be cut by it.
-    beyond = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+        if overlap > 0.65 and is_whole(mask, diameter) and not beyond:
+            return mask
+        return largest_part(
+            ellipse_in(inside, 0.95) & (ndimage.binary_opening(local > 0) | ellipse_in(inside, 0.65))
+        )
     alone = bool(number) and not beyond and contact(labels, number, area) < MOST_CONTACT
     return mask if alone and overlap > 0.6 and is_whole(mask, diameter) else None
 
@@ -237,9 +246,7 @@ def ellipse_in(inside: NDArray[np.bool_], size: float = 1.0) -> NDArray[np.bool_
     return ((y - rows.mean()) / height) ** 2 + ((x - columns.mean()) / width) ** 2 <= 1
 
 
-def platelet_mask(
-    density: Floats, inside: NDArray[np.bool_]
-) -> tuple[Floats, NDArray[np.bool_] | None]:
+def platelet_mask(density: Floats, inside: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_] | None]:
     """Density over the glass next to a platelet, and its mask; None where it is pale or lies on a cell.
 
     Platelets absorb red light and red cells hardly do, so red tells them apart.

@@ -87,7 +87,9 @@ def scatter(rng: np.random.Generator) -> NDArray[np.floating]:
     tried = rng.uniform(-margin, SIDE + margin, (wanted * 6, 2))
     # Some centres draw others near: smears have crowds and gaps.
     drawn = rng.random(len(tried)) < rng.uniform(0, 0.6)
-    near = tried[rng.integers(len(tried), size=len(tried))] + rng.normal(0, 1.5 * RED_CELL_DIAMETER, tried.shape)
+    near = tried[rng.integers(len(tried), size=len(tried))] + rng.normal(
+        0, 1.5 * RED_CELL_DIAMETER, tried.shape
+    )
     tried = np.where(drawn[:, None], near, tried)
     kept = np.empty((wanted, 2))
     count = 0
@@ -119,6 +121,8 @@ def _grain(number: int) -> NDArray[np.float32]:
 def _glass(rng: np.random.Generator) -> NDArray[np.uint8]:
     """Glass with faint stains of plasma and camera noise."""
     coarse = Image.fromarray(rng.normal(0, 1, (12, 12)).astype(np.float32))
-    stains = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) * np.float32(rng.uniform(0.5, 3))
+    stains = np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC)) * np.float32(
+        rng.uniform(0.5, 3)
+    )
     tile = np.roll(_grain(int(rng.integers(4))), rng.integers(0, SIDE, 2), (0, 1))
     return np.clip(GLASS + stains[..., None] + tile, 0, 255).astype(np.uint8)

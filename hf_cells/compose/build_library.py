@@ -14,7 +14,7 @@ from .adapter_single_cells import cells_from_single_images
 from .classes import CLASS_NAMES, RED_CELL_DIAMETER, SPLITS
 from .clumps import build_clumps
 from .library import Sample, write_library
-from .raw_cells import RawCell, stain_gains, stain_group, to_sample
+from .raw_cells import RawCell, StainMatch, match_stains, stain_group, to_sample
 from .sample_splits import split_by_source_image
 from .simulated_cells import simulate_cell
 
@@ -52,12 +52,14 @@ def build_library(
         for cell in adapter(path)
     ]
     if not cells:
-        raise CellsError("no source images given; give folders or zips of them, or ask for a simulated library")
-    gains = stain_gains(cells)
+        raise CellsError(
+            "no source images given; give folders or zips of them, or ask for a simulated library"
+        )
+    stains = match_stains(cells)
     samples = []
     splits = split_by_source_image([c.class_name for c in cells], [c.source_image for c in cells], seed)
     for cell, split in track(list(zip(cells, splits)), "Rescaling", total=len(cells)):
-        samples.append(_sample_of(cell, split, gains[stain_group(cell)]))
+        samples.append(_sample_of(cell, split, stains[stain_group(cell)]))
     return write_library(output_dir, _named([*samples, *_clumps(samples, seed)]))
 
 
@@ -111,8 +113,8 @@ def _simulated_glass(rng: np.random.Generator) -> tuple[float, float, float]:
     return red, green_, blue
 
 
-def _sample_of(cell: RawCell, split: str, gain: np.ndarray) -> Sample:
-    rgba = to_sample(cell, gain)
+def _sample_of(cell: RawCell, split: str, stain: StainMatch) -> Sample:
+    rgba = to_sample(cell, stain)
     scale = RED_CELL_DIAMETER / cell.red_cell_diameter
     return Sample(
         sample_id="",
@@ -128,7 +130,7 @@ def _sample_of(cell: RawCell, split: str, gain: np.ndarray) -> Sample:
         split=split,
         built_from=None,
         glass=tuple(float(v) for v in cell.glass),  # type: ignore[arg-type]
-        gain=tuple(float(v) for v in gain),  # type: ignore[arg-type]
+        gain=tuple(float(v) for v in stain.gain),  # type: ignore[arg-type]
         rgba=rgba,
     )
 

@@ -122,7 +122,8 @@ def background_shares(sizes: Mapping[str, int], backgrounds: int | None) -> dict
     wanted = min(MOST_BACKGROUNDS, total / SAMPLES_PER_BACKGROUND) if backgrounds is None else backgrounds
     kinds = len(KINDS)
     return {
-        split: kinds * max(1, round(wanted * size / total / kinds)) if size else 0 for split, size in sizes.items()
+        split: kinds * max(1, round(wanted * size / total / kinds)) if size else 0
+        for split, size in sizes.items()
     }
 
 
@@ -261,4 +262,6 @@ def _check(
     if unknown:
         raise CellsError(f"no class is called {unknown[0]!r}; the classes are {', '.join(CLASS_NAMES[1:])}")
     if {"infected_rbc", "healthy_rbc"} <= set(leave_out):
-        raise CellsError("leave_out names both kinds of red cells, and backgrounds are made of them; keep one")
+        raise CellsError(
+            "leave_out names both kinds of red cells, and backgrounds are made of them; keep one"
+        )

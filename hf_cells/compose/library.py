@@ -20,7 +20,7 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -88,8 +88,8 @@ class Library:
         digest = hashlib.sha256()
         for sample in sorted(self.samples, key=lambda sample: sample.sample_id):
             self._by_class[sample.split, sample.class_name].append(sample)
-            row = {k: v for k, v in asdict(sample).items() if k not in ("rgba", "file")}
-            digest.update(repr(sorted(row.items())).encode())
+            row = [getattr(sample, f.name) for f in fields(sample) if f.name not in ("rgba", "file")]
+            digest.update(repr(row).encode())
             digest.update(np.ascontiguousarray(sample.rgba).data)
         self.fingerprint = digest.hexdigest()[:16]
 
@@ -170,7 +170,9 @@ def _read_sample(folder: Path, index: Path, row: dict[str, object]) -> Sample:
                 raise CellsError(f"{place}: is {image.mode}, not RGBA with its mask as alpha; build it again")
             rgba = np.asarray(image)
     except (OSError, SyntaxError, ValueError) as error:
-        raise CellsError(f"{place}: cannot be read ({type(error).__name__}); build the library again") from error
+        raise CellsError(
+            f"{place}: cannot be read ({type(error).__name__}); build the library again"
+        ) from error
     if rgba.shape[:2] != (row["height"], row["width"]):
         raise CellsError(
             f"{place}: is {rgba.shape[0]}x{rgba.shape[1]} but {row['height']}x{row['width']} in {INDEX}; "

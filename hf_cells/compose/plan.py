@@ -67,5 +67,9 @@ def make_cycle(seed: int, split: str, leave_out: Sequence[str] = ()) -> list[Pla
 
 
 def _missing(kind: str, leave_out: Sequence[str]) -> bool:
-    needed = {"infected": {"infected_rbc"}, "healthy": {"healthy_rbc"}, "mixed": {"infected_rbc", "healthy_rbc"}}
+    needed = {
+        "infected": {"infected_rbc"},
+        "healthy": {"healthy_rbc"},
+        "mixed": {"infected_rbc", "healthy_rbc"},
+    }
     return bool(needed[kind] & set(leave_out))

@@ -12,7 +12,7 @@ from scipy import ndimage
 from .classes import RED_CELL_DIAMETER, RED_CELLS, WHITE_CELLS
 from .stain import REFERENCE_DENSITY, Floats, on_reference_glass
 
-GAIN_RANGE = (0.15, 2.5)  # beyond that a stain is so far off that its noise would be all one sees
+GAIN_RANGE = (0.15, 2.0)  # beyond that a stain is so far off that its noise would be all one sees
 RIM = 1.6  # pixels of a sample over which its alpha rises from 0 to 1
 
 
@@ -53,8 +53,26 @@ def stain_group(cell: RawCell) -> tuple[str, str]:
     return ("white" if cell.class_name in WHITE_CELLS else "platelet"), cell.source
 
 
-def stain_gains(cells: Iterable[RawCell]) -> dict[tuple[str, str], Floats]:
-    """Factor (3,) on the optical density of each stain group that brings its mean to the reference.
+@dataclass(frozen=True)
+class StainMatch:
+    """Brings the mean optical density of a stain group to the reference.
+
+    Attributes:
+        gain: (3,) factor per channel.
+        share: (3,) part of the mean over channels that is added where the gain was limited: a channel in
+            which a source hardly absorbs has noise to amplify and no shape of its own.
+    """
+
+    gain: Floats
+    share: Floats
+
+    def apply(self, density: Floats) -> Floats:
+        """Optical density (..., 3) as the reference stain would have it."""
+        return density * self.gain + density.mean(-1, keepdims=True) * self.share
+
+
+def match_stains(cells: Iterable[RawCell]) -> dict[tuple[str, str], StainMatch]:
+    """Match each stain group to the reference.
 
     Classes weigh alike, so a source with many lymphocytes is not taken for a darker stain; parasites do
     not count while there are healthy red cells, so an infected cell keeps its contrast to them.
@@ -62,12 +80,15 @@ def stain_gains(cells: Iterable[RawCell]) -> dict[tuple[str, str], Floats]:
     means: dict[tuple[str, str], dict[str, list[Floats]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         means[stain_group(cell)][cell.class_name].append(cell.density[cell.mask].mean(0))
-    gains = {}
+    matches = {}
     for group, by_class in means.items():
         counted = [by_class["healthy_rbc"]] if by_class.get("healthy_rbc") else list(by_class.values())
         mean = np.mean([np.mean(values, axis=0) for values in counted], axis=0)
-        gains[group] = np.clip(REFERENCE_DENSITY[group[0]] / np.maximum(mean, 0.02), *GAIN_RANGE)
-    return gains
+        reference = REFERENCE_DENSITY[group[0]]
+        gain = np.clip(reference / np.maximum(mean, 0.02), *GAIN_RANGE).astype(np.float32)
+        share = np.maximum(reference - gain * mean, 0) / max(float(mean.mean()), 0.02)
+        matches[group] = StainMatch(gain, share.astype(np.float32))
+    return matches
 
 
 def largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -87,7 +108,7 @@ def crop_to(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     )
 
 
-def to_sample(cell: RawCell, gain: Floats) -> NDArray[np.uint8]:
+def to_sample(cell: RawCell, stain: StainMatch) -> NDArray[np.uint8]:
     """RGBA uint8 (h, w, 4) at the scale of the library, on reference glass, alpha a soft mask.
 
     The edge lies half a pixel inside the mask: drawn masks hold a rim of glass, which would show as a
@@ -97,7 +118,7 @@ def to_sample(cell: RawCell, gain: Floats) -> NDArray[np.uint8]:
     depth = ndimage.distance_transform_edt(cell.mask) - ndimage.distance_transform_edt(~cell.mask)
     alpha = np.clip(0.5 + (depth * scale - 0.5) / RIM, 0, 1)
     height, width = (max(1, round(side * scale)) for side in cell.mask.shape)
-    light = Image.fromarray(on_reference_glass(cell.density * gain))
+    light = Image.fromarray(on_reference_glass(stain.apply(cell.density)))
     light = light.resize((width, height), Image.Resampling.BICUBIC)
     soft = Image.fromarray(np.round(alpha * 255).astype(np.uint8))
     soft = soft.resize((width, height), Image.Resampling.BILINEAR)

@@ -44,7 +44,13 @@ def background_number(seed: int, split: str, index: int, plan: Plan, kinds: dict
 
 
 def compose(
-    library: Library, sources: list[Sample], background: Background, seed: int, split: str, index: int, plan: Plan
+    library: Library,
+    sources: list[Sample],
+    background: Background,
+    seed: int,
+    split: str,
+    index: int,
+    plan: Plan,
 ) -> Composite:
     """Crop, turn, paste, and give the whole one look."""
     rng = generator(seed, split_number(split), 4, index)
@@ -72,7 +78,9 @@ def compose(
     look = draw_look(rng, sources)
     image = apply_look(rng, canvas, look)
     cells = [*background.cells, *pasted]
-    class_ids = np.concatenate([background.class_ids, [CLASS_IDS[p["class"]] for p in pasted]]).astype(np.uint8)
+    class_ids = np.concatenate([background.class_ids, [CLASS_IDS[p["class"]] for p in pasted]]).astype(
+        np.uint8
+    )
     instances, objects = describe(labels, cells, len(background.cells))
     label = {
         "index": index,
@@ -120,7 +128,10 @@ def describe(
                 "angle": cell["angle"],
                 "flipped": cell["flipped"],
                 "pasted": old > in_background,
-                "partial": rows.start == 0 or columns.start == 0 or rows.stop == height or columns.stop == width,
+                "partial": rows.start == 0
+                or columns.start == 0
+                or rows.stop == height
+                or columns.stop == width,
             }
         )
     return instances, objects

@@ -10,9 +10,9 @@ SHARE = 0.1  # of the samples of a class, for validation and for test each
 def split_by_source_image(classes: Sequence[str], images: Sequence[str], seed: int = 0) -> list[str]:
     """Give every sample "train", "validation" or "test" (80/10/10) such that no source image is in two.
 
-    The rarest class chooses first. A class with samples in three source images has at least one in each
-    split; images are taken in the order of a hash, so the outcome depends on nothing but the names and
-    the seed.
+    The rarest class chooses first. A class with three source images of its own, or shared with one other
+    class, has at least one in each split. Images are taken in the order of a hash, so the outcome depends
+    on nothing but the names and the seed.
 
     Args:
         classes: Class of each sample.
@@ -22,26 +22,31 @@ def split_by_source_image(classes: Sequence[str], images: Sequence[str], seed: i
     count: dict[str, Counter[str]] = defaultdict(Counter)
     for class_name, image in zip(classes, images):
         count[class_name][image] += 1
-    order = sorted(count, key=lambda name: (len(count[name]), name))
     side: dict[str, str] = {}
-    for class_name in order:
-        own = count[class_name]
-        free = [image for image in own if image not in side]
-        free.sort(key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
-        wanted = max(1, round(SHARE * own.total()))
-        held = Counter({s: sum(own[i] for i in own if side.get(i) == s) for s in ("test", "validation")})
-        trained = any(side.get(image) == "train" for image in own)
-        if len(own) >= 3:
-            for split in ("test", "validation"):
-                while held[split] < wanted and len(free) > (0 if trained else 1) + (split == "test"):
-                    # Not an image so full that it would take far more than the share.
-                    fitting = [i for i in free if own[i] <= 2 * (wanted - held[split])]
-                    chosen = fitting[0] if fitting else min(free, key=lambda i: own[i])
-                    if held[split] and not fitting:
-                        break
-                    free.remove(chosen)
-                    side[chosen] = split
-                    held[split] += own[chosen]
-        # The rest is train's: a commoner class must not take it for its own share.
-        side.update(dict.fromkeys(free, "train"))
-    return [side[image] for image in images]
+    for class_name in sorted(count, key=lambda name: (len(count[name]), name)):
+        _assign(count[class_name], side, seed)
+    return [side.get(image, "train") for image in images]
+
+
+def _assign(own: Counter[str], side: dict[str, str], seed: int) -> None:
+    """Add source images of one class, {image: samples}, to `side` until test and validation have their share."""
+    held: Counter[str] = Counter()
+    for image, samples in own.items():
+        if image in side:
+            held[side[image]] += samples
+    free = [image for image in own if image not in side]
+    free.sort(key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
+    wanted = max(1, round(SHARE * own.total()))
+    for split, later in (("test", ("validation", "train")), ("validation", ("train",))):
+        reserved = sum(not held[name] for name in later)
+        while len(own) >= 3 and held[split] < wanted and len(free) > reserved:
+            # Not an image so full that it takes far more than the share.
+            fitting = [image for image in free if own[image] <= 2 * (wanted - held[split])]
+            if held[split] and not fitting:
+                break
+            chosen = fitting[0] if fitting else min(free, key=own.__getitem__)
+            free.remove(chosen)
+            side[chosen] = split
+            held[split] += own[chosen]
+    if free and not held["train"]:
+        side[max(free, key=own.__getitem__)] = "train"  # a commoner class must not take the only one

@@ -1,6 +1,7 @@
 """Drawn cells of a Romanowsky-stained smear: optical densities on reference glass, for when there is no data."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,12 @@ def _grid(diameter: float) -> Grid:
 
 
 def _blob(
-    rng: np.random.Generator, grid: Grid, centre: tuple[float, float], radius: float, rough: float, oval: float
+    rng: np.random.Generator,
+    grid: Grid,
+    centre: tuple[float, float],
+    radius: float,
+    rough: float,
+    oval: float,
 ) -> Floats:
     """Signed depth in pixels of a rounded outline, positive inside."""
     y, x = grid[0] - np.float32(centre[0]), grid[1] - np.float32(centre[1])
@@ -82,14 +88,19 @@ def _cytoplasm(
 ) -> tuple[Grid, Floats, Floats, Floats]:
     grid = _grid(diameter)
     depth = _blob(rng, grid, (0, 0), diameter / 2, rough, 0.05)
-    body = colour * (1 + 0.14 * _texture(rng, depth.shape, 1.2) + 0.1 * _texture(rng, depth.shape, grain))[..., None]
+    body = (
+        colour
+        * (1 + 0.14 * _texture(rng, depth.shape, 1.2) + 0.1 * _texture(rng, depth.shape, grain))[..., None]
+    )
     cover = _cover(depth)
     # The colour runs on past the outline: alpha alone fades, or the rim would be pale twice over.
     inked = _cover(depth + 2.5)
     return grid, depth, _lay(np.zeros((*depth.shape, 3), np.float32), inked, np.maximum(body, 0.02)), cover
 
 
-def _nucleus(rng: np.random.Generator, density: Floats, depth: Floats, body: Floats, clumped: float) -> Floats:
+def _nucleus(
+    rng: np.random.Generator, density: Floats, depth: Floats, body: Floats, clumped: float
+) -> Floats:
     """Lay a nucleus of outline `depth` over the cell, within its outline `body`."""
     depth = np.minimum(depth, body - 1.5)
     chromatin = 1 + clumped * _texture(rng, depth.shape, 1.6) + 0.04 * _texture(rng, depth.shape, 5)
@@ -108,11 +119,15 @@ def _lobes(rng: np.random.Generator, grid: Grid, diameter: float, count: int, si
     for centre in centres:
         lobe = _blob(rng, grid, centre, size * diameter * rng.uniform(0.85, 1.15), 0.06, 0.15)
         depth = np.maximum(depth, lobe)
-    for (y0, x0), (y1, x1) in zip(centres, centres[1:]):
+    for (y0, x0), (y1, x1) in pairwise(centres):
         along = np.clip(
-            ((grid[0] - y0) * (y1 - y0) + (grid[1] - x0) * (x1 - x0)) / ((y1 - y0) ** 2 + (x1 - x0) ** 2), 0, 1
+            ((grid[0] - y0) * (y1 - y0) + (grid[1] - x0) * (x1 - x0)) / ((y1 - y0) ** 2 + (x1 - x0) ** 2),
+            0,
+            1,
         )
-        strand = 0.035 * diameter - np.hypot(grid[0] - y0 - along * (y1 - y0), grid[1] - x0 - along * (x1 - x0))
+        strand = 0.035 * diameter - np.hypot(
+            grid[0] - y0 - along * (y1 - y0), grid[1] - x0 - along * (x1 - x0)
+        )
         depth = np.maximum(depth, strand.astype(np.float32))
     return depth
 
@@ -194,9 +209,7 @@ def _thrombocyte(rng: np.random.Generator) -> tuple[Floats, Floats]:
     return density, cover
 
 
-def _red_cell(
-    rng: np.random.Generator, size: float = 1.0
-) -> tuple[Grid, Floats, Floats, Floats]:
+def _red_cell(rng: np.random.Generator, size: float = 1.0) -> tuple[Grid, Floats, Floats, Floats]:
     """A disc that is thinner in the middle."""
     diameter = RED_CELL_DIAMETER * size * rng.normal(1.0, 0.06)
     grid = _grid(diameter)
@@ -206,7 +219,9 @@ def _red_cell(
     rim = 1 + 0.12 * np.exp(-(((radius - 0.85) / 0.12) ** 2))
     thickness = (1 - pallor) * rim * (1 + 0.02 * _texture(rng, body.shape, 2))
     cover = _cover(body)
-    density = _lay(np.zeros((*body.shape, 3), np.float32), _cover(body + 2.5), HAEMOGLOBIN * thickness[..., None])
+    density = _lay(
+        np.zeros((*body.shape, 3), np.float32), _cover(body + 2.5), HAEMOGLOBIN * thickness[..., None]
+    )
     return grid, body, density, cover
 
 
@@ -237,11 +252,15 @@ def _infected(rng: np.random.Generator) -> tuple[Floats, Floats]:
         density = _lay(density, 0.8 * _cover(np.minimum(parasite, body - 1)), BLUE * rng.uniform(0.9, 1.3))
         point = _blob(rng, grid, (centre[0] + 3, centre[1] + 3), rng.uniform(2, 3.2), 0.1, 0.1)
         density = _lay(density, _cover(np.minimum(point, body - 1)), NUCLEUS * 0.85)
-        return _granules(rng, density, np.minimum(body, parasite), int(rng.integers(3, 12)), 0.9, PIGMENT), cover
+        return _granules(
+            rng, density, np.minimum(body, parasite), int(rng.integers(3, 12)), 0.9, PIGMENT
+        ), cover
     filled = _blob(rng, grid, (0, 0), RED_CELL_DIAMETER * rng.uniform(0.45, 0.55), 0.06, 0.1)
     tint = (0.5 * BLUE + 0.6 * PINK) * (1 + 0.25 * _texture(rng, body.shape, 1.5))[..., None]
     density = _lay(density, 0.85 * _cover(np.minimum(filled, body - 1)), np.maximum(tint, 0.05))
-    chromatin = _blob(rng, grid, (float(rng.normal(0, 5)), float(rng.normal(0, 5))), rng.uniform(4, 7), 0.2, 0.2)
+    chromatin = _blob(
+        rng, grid, (float(rng.normal(0, 5)), float(rng.normal(0, 5))), rng.uniform(4, 7), 0.2, 0.2
+    )
     density = _lay(density, 0.6 * _cover(np.minimum(chromatin, body - 1), 2), NUCLEUS * 0.7)
     return _granules(rng, density, body, int(rng.integers(25, 70)), 0.9, PIGMENT), cover
 

@@ -84,5 +84,3 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CellsError(f"{path}: is broken ({error}); remove the folder and compose it again") from error
     return content
-
-

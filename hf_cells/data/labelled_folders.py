@@ -18,11 +18,11 @@ from typing import Any
 import datasets
 
 from ..dataset_scripts._reading import FolderSource
+from ..dataset_scripts._stratify import assign_stratified_splits
 from ..errors import CellsError
-from . import folders, label_tables, labelled_items, stratify
+from . import folders, label_tables, labelled_items
 from .folders import SPLIT_FOLDERS, read_image_file
 from .labelled_items import Item, below_split, is_image, natural_order, read_items, tables_in
-from .stratify import assign_stratified_splits
 
 logger = datasets.logging.get_logger(__name__)
 
@@ -76,7 +76,7 @@ class LabelledFolder(datasets.GeneratorBasedBuilder):
     class_colors: dict[str, tuple[int, int, int]] = {}
     group_pattern = None  # the option `groups` says it
     leaky_configs: dict[str, str] = {}
-    helpers = (folders, label_tables, labelled_items, stratify)  # modules that decide the rows as well
+    helpers = (folders, label_tables, labelled_items)  # modules that decide the rows as well
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(description="Microscopy images with class labels.")

@@ -192,6 +192,6 @@ def _search(log_p: np.ndarray, truth: np.ndarray, costs: np.ndarray) -> np.ndarr
             lead = log_p[:, k] - _WIDTH * logsumexp(margins, axis=1)
             saved = (theirs - costs[truth, k]) @ expit((lead[:, None] - np.append(_GRID, cuts[k])) / _WIDTH)
             best = int(np.argmax(saved[:-1]))
-            if saved[best] > saved[-1] + 1e-9 * np.abs(costs).max():
+            if saved[best] > saved[-1] + 1e-3 * np.abs(costs).max():  # a thousandth of one image
                 cuts[k], moved = _GRID[best], True
     return cuts if paid(cuts) < paid(np.zeros_like(cuts)) - 1e-12 else np.zeros_like(cuts)

@@ -22,7 +22,7 @@ def render_cell(rng: np.random.Generator, specimen: Specimen) -> NDArray[np.uint
 
     light = _glow(rng, nuclei, outlines, brightness, own)
     light += _dots(rng, outlines, brightness, own)
-    light += _blobs(rng, outlines, brightness, own)
+    light += _blobs(rng, outlines, own)
     light += _rim(rng, nuclei, brightness, own)
     light += _clump(rng, outlines, brightness, own)
     light += _debris(rng, specimen)
@@ -66,17 +66,16 @@ def _glow(
     fine = smooth_field(rng, SHAPE, max(own["grain"], 1.2))
     coarse = smooth_field(rng, SHAPE, 3 * own["grain"])
     grain = np.exp(np.float32(own["contrast"]) * (0.9 * fine + 0.4 * coarse))
-    holes = 1 - np.float32(min(own["hole_depth"], 0.9)) * _discs(
-        rng, outlines, own["holes"], (2.0, 5.0), 0.65
-    )
-    return np.float32(own["glow"]) * body * grain * holes
+    counts = rng.poisson(own["holes"], len(outlines))
+    holes = np.float32(min(own["hole_depth"], 0.9)) * _discs(rng, outlines, counts, (2.0, 5.0), 0.65)
+    return np.float32(own["glow"]) * body * grain * (1 - holes)
 
 
 def _discs(
-    rng: np.random.Generator, outlines: Outlines, mean: float, radius: Range, reach: float
+    rng: np.random.Generator, outlines: Outlines, counts: NDArray[np.integer], radius: Range, reach: float
 ) -> FloatImage:
-    """Round bodies inside the nuclei, 0..1: float32 (H, W)."""
-    owner = np.repeat(np.arange(len(outlines)), rng.poisson(mean, len(outlines)))
+    """Round bodies, `counts` (n,) of them inside the n nuclei, 0..1: float32 (H, W)."""
+    owner = np.repeat(np.arange(len(outlines)), counts)
     n = len(owner)
     if n == 0:
         return np.zeros(SHAPE, np.float32)
@@ -138,14 +137,12 @@ def _dots(
     return sharp + _points(places[deep], 0.4 * light[deep], draw(rng, (1.8, 2.8)))
 
 
-def _blobs(
-    rng: np.random.Generator, outlines: Outlines, brightness: Floats, own: dict[str, float]
-) -> FloatImage:
-    """Stained nucleoli, at least one in most nuclei."""
+def _blobs(rng: np.random.Generator, outlines: Outlines, own: dict[str, float]) -> FloatImage:
+    """Stained nucleoli, at least one in every nucleus."""
     if own["blobs"] == 0:
         return np.zeros(SHAPE, np.float32)
-    radius = (0.6 * own["blob_radius"], 1.4 * own["blob_radius"])
-    return _discs(rng, outlines, own["blobs"], radius, 0.6)
+    counts = 1 + rng.poisson(max(own["blobs"] - 1, 0.0), len(outlines))
+    return _discs(rng, outlines, counts, (0.6 * own["blob_radius"], 1.4 * own["blob_radius"]), 0.6)
 
 
 def _rim(rng: np.random.Generator, nuclei: Raster, brightness: Floats, own: dict[str, float]) -> FloatImage:

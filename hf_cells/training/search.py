@@ -23,7 +23,7 @@ import datasets
 import numpy as np
 from accelerate import PartialState
 
-from ..data.stratify import assign_stratified_splits
+from ..dataset_scripts._stratify import assign_stratified_splits
 from ..errors import CellsError
 from .loop import Setup, State, train
 from .recipe import load_recipe

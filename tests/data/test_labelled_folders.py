@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import tifffile
+from hf_cells.dataset_scripts._stratify import assign_stratified_splits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +19,6 @@ from hf_cells.data.labelled_items import natural_order
 from hf_cells.data.loading import load_dataset, own_builder
 from hf_cells.data.prepare import prepare
 from hf_cells.data.splits import check_groups
-from hf_cells.data.stratify import assign_stratified_splits
 from hf_cells.errors import CellsError
 from hf_cells.training.main import use_data
 from hf_cells.training.recipe import load_recipe

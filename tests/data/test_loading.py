@@ -119,7 +119,7 @@ def test_the_fingerprint_of_own_labels_sees_every_module_that_reads_them():
     from hf_cells.data.labelled_folders import LabelledFolder
 
     imported = {module.__name__.rpartition(".")[2] for module in LabelledFolder.helpers}
-    assert imported == {"folders", "label_tables", "labelled_items", "stratify"}
+    assert imported == {"folders", "label_tables", "labelled_items"}
     before = source_fingerprint(LabelledFolder, None, {})
 
     class Other(LabelledFolder):

@@ -10,7 +10,8 @@ import pytest
 from classification_layouts import crop_name, noise, write_glomeruli, write_labels, zip_all
 from hf_cells.dataset_scripts import glomeruli
 from hf_cells.dataset_scripts._reading import FolderSource
-from hf_cells.dataset_scripts._tables import assign_splits_with_classes, find_tables
+from hf_cells.dataset_scripts._stratify import assign_stratified_splits
+from hf_cells.dataset_scripts._tables import find_tables
 from PIL import Image
 
 from hf_cells.data.loading import load_dataset
@@ -85,20 +86,20 @@ def test_cases_stay_whole_and_every_split_holds_both_classes(tmp_path, load):
     assert {name: len(data) for name, data in half.items()} == {"train": 30, "test": 30}
 
 
-def test_a_shuffle_in_which_every_split_holds_every_class():
+def test_every_split_holds_every_class_where_the_cases_allow_it():
     draw = random.Random(0)
     for seed in range(30):  # one case in four has any sclerotic crop: most shuffles leave a split without
         groups = [f"case {i // 3}" for i in range(72)]
         labels = ["1" if i // 3 % 4 == 0 else "0" for i in range(72)]
-        sides = assign_splits_with_classes(groups, labels, {"test": 0.1, "validation": 0.1}, seed)
+        sides = assign_stratified_splits(groups, [[label] for label in labels], {"test": 0.1, "validation": 0.1}, seed)
         assert len(set(zip(sides, labels))) == 6
         assert len(set(zip(sides, groups))) == 24
         order = draw.sample(range(72), 72)
-        other = assign_splits_with_classes(
-            [groups[i] for i in order], [labels[i] for i in order], {"test": 0.1, "validation": 0.1}, seed
+        other = assign_stratified_splits(
+            [groups[i] for i in order], [[labels[i]] for i in order], {"test": 0.1, "validation": 0.1}, seed
         )
         assert other == [sides[i] for i in order]
-    lone = assign_splits_with_classes(["a", "b", "c"], ["0", "0", "1"], {"validation": 0.3}, 0)
+    lone = assign_stratified_splits(["a", "b", "c"], [["0"], ["0"], ["1"]], {"validation": 0.3}, 0)
     assert {side for side, label in zip(lone, "001") if label == "1"} == {"train"}  # train comes first
 
 
@@ -241,7 +242,7 @@ def test_the_real_crops(real_data, load):
     assert Counter(contents(splits).values()) == {0: 8, 1: 8}
     sizes = [np.asarray(row["image"]).shape for data in splits.values() for row in data]
     assert all(256 <= max(height, width) <= 915 and channels == 4 for height, width, channels in sizes)
-    with pytest.raises(CellsError, match="one class only"):  # three cases, two of them of one class
+    with pytest.raises(CellsError, match="3 cases are too few: validation would be empty"):
         load(path)
     whole = load(path, test_fraction=0.0)
     check_groups(whole)

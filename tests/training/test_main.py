@@ -154,6 +154,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(quickstart, capsys):
         (["--resume", "/no/such"], "/no/such is no run folder"),
         (["training.epochz=1"], "unknown key training.epochz"),
         (["evaluation.metric=dsb"], "evaluation.metric='dsb' is unknown; choose from: loss, dsb_score"),
+        (["model.type=unet"], "model.type='unet' is unknown; choose from: cell_unet_instance"),
         (["data.balance=colour"], "data.balance='colour' is no column"),
         (["data.config=semantic"], "cell_unet_instance learns from instance_labels"),
         (["augmentation.angle=3"], "augmentation.angle is unknown"),

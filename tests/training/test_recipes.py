@@ -2,20 +2,24 @@
 
 from importlib import resources
 
+import datasets
+import numpy as np
 import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_cells.data.augmentation import Augmentation
-from hf_cells.data.registry import builder_class
+from hf_cells.data.image_augmentation import ImageAugmentation
+from hf_cells.data.registry import builder_class, dataset_names
 from hf_cells.errors import CellsError
 from hf_cells.training.optimisers import Schedule, make_optimizer
 from hf_cells.training.recipe import DEFAULTS, load_recipe, recipe_names, save_recipe
 from hf_cells.training.setup import build_model
-from hf_cells.training.validation import metric_names
+from hf_cells.training.task import task_of
+from hf_cells.training.variants import study_variants
 
 
 def test_there_are_recipes_and_their_files_carry_their_names():
@@ -26,10 +30,40 @@ def test_there_are_recipes_and_their_files_carry_their_names():
         assert recipe["description"]
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_packaged_recipe_builds_all_it_names(name):
+def build(recipe):
+    """Model, processor and task of a recipe, with data that has the classes of its dataset."""
+    task = task_of(recipe["model"]["type"])
+    assert task is not None
+    named = recipe["data"]["name"] in dataset_names()
+    names = list(builder_class(recipe["data"]["name"]).class_names) if named else ["a", "b", "c"]
+    features = datasets.Features({"label": datasets.ClassLabel(names=names)})
+    train = datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
+    return *build_model(recipe, task, datasets.DatasetDict(train=train)), task
+
+
+def training_of(recipe, model):
+    training = recipe["training"]
+    optimizer = make_optimizer(model, training["optimizer"], training["layer_decay"])
+    return optimizer, Schedule(optimizer, training["schedule"], 10, training["epochs"])
+
+
+def check_data(recipe):
+    if recipe["data"]["name"] == "own":  # --data_dir says which
+        return
+    builder = builder_class(recipe["data"]["name"])
+    wanted = recipe["data"]["config"] or builder.DEFAULT_CONFIG_NAME
+    (config,) = [one for one in builder.BUILDER_CONFIGS if one.name == wanted]
+    assert all(hasattr(config, option) for option in recipe["data"]["options"])
+
+
+def recipes_of(kind):
+    return [name for name in recipe_names() if (kind in load_recipe(name)["model"]["type"])]
+
+
+@pytest.mark.parametrize("name", recipes_of("unet"))
+def test_packaged_segmentation_recipe_builds_all_it_names(name):
     recipe = load_recipe(name)
-    model, processor = build_model(recipe)
+    model, processor, task = build(recipe)
     assert model.config.model_type == recipe["model"]["type"]
     assert model.config.num_channels == processor.num_channels
     side = 2 * model.unet.multiple
@@ -37,15 +71,125 @@ def test_packaged_recipe_builds_all_it_names(name):
         logits = model.eval()(torch.zeros(1, processor.num_channels, side, side)).logits
     assert logits.shape[-2:] == (side, side)
     Augmentation.from_dict(recipe["augmentation"])
+    training_of(recipe, model)
+    assert recipe["evaluation"]["metric"] in (None, *task.metric_names())
+    check_data(recipe)
+
+
+@pytest.mark.parametrize("name", recipes_of("classification"))
+def test_packaged_classification_recipe_builds_all_it_names(name):
+    """At its full size, on the meta device: shapes alone cost nothing, whatever VGG weighs."""
+    recipe = load_recipe(name)
+    ready = recipe["model"]["pretrained_backbone"]
+    assert bool(ready) == (recipe["model"]["config"].get("backbone") is not None)
+    recipe["model"]["pretrained_backbone"] = None  # needs the network
+    for variant in study_variants(recipe["study"]) if recipe["study"] else [None]:
+        varied = load_recipe(name, variant.overrides if variant else [])
+        varied["model"]["pretrained_backbone"] = None
+        with torch.device("meta"):
+            model, processor, task = build(varied)
+        assert model.config.model_type == varied["model"]["type"]
+        assert model.config.num_channels == processor.num_channels
+        rows = np.random.default_rng(0).integers(0, 256, (50, 78, 3)).astype(np.uint8)
+        pixels = processor([rows, rows])["pixel_values"]
+        with torch.device("meta"):
+            logits = model(pixels.to("meta"), labels=torch.zeros(2, dtype=torch.int64)).logits
+        assert logits.shape == (2, model.config.num_labels)
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning
+    if varied["training"]["freeze"] == "backbone":
+        assert all(name.startswith("head.") for name in learning)
+    else:
+        assert len(learning) == len(list(model.named_parameters()))
+    training_of(varied, model)
+    augmentation = ImageAugmentation.from_dict(varied["augmentation"])
+    made, _ = augmentation(torch.rand(4, processor.num_channels, 32, 32), torch.eye(4), 0, 0, range(4))
+    assert made.shape == (4, processor.num_channels, 32, 32) and torch.isfinite(made).all()
+    metric = varied["evaluation"]["metric"]
+    assert (metric or task.default_metric) in task.metric_names()
+    check_data(varied)
+
+
+def test_baselines_are_the_networks_of_their_descriptions():
+    def of(number):
+        return build(load_recipe(f"glomeruli_baseline_{number:02}", ["model.config.image_size=16"]))[0]
+
+    def count(model, kind):
+        return sum(isinstance(module, kind) for module in model.modules())
+
+    nn = torch.nn
+    convolutions = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2, 2, 2]
+    dense = [1, 2, 2, 3, 3, 4, 4, 4, 4, 4, 3, 3]
+    norms = [0, 0, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2]
+    pooled = [False] * 8 + [True, False, False, True]
+    dropped = [False] * 9 + [True, True, True]
+    for number in range(1, 13):
+        model, place = of(number), number - 1
+        assert count(model, nn.Conv2d) == convolutions[place], number
+        assert count(model, nn.Linear) == dense[place], number
+        assert count(model, nn.BatchNorm2d) == norms[place], number
+        assert (max(model.backbone.factors, default=1) > 1) == pooled[place], number
+        drops = [m.p for m in model.modules() if isinstance(m, (nn.Dropout, nn.Dropout2d))]
+        assert (max(drops) > 0) == dropped[place], number
+
+
+def test_the_alexnet_recipe_is_the_source_setting():
+    recipe = load_recipe("hep2_alexnet")
     training = recipe["training"]
-    Schedule(make_optimizer(model, training["optimizer"]), training["schedule"], 10, training["epochs"])
-    assert recipe["evaluation"]["metric"] in (
-        None,
-        *metric_names(recipe["model"]["type"].endswith("instance")),
+    assert training["optimizer"] == {"name": "sgd", "lr": 0.001, "momentum": 0.9}
+    assert training["schedule"] == {"name": "plateau", "factor": 0.1, "patience": 5}
+    assert (training["batch_size"], training["epochs"], training["freeze"]) == (4, 40, "backbone")
+    assert recipe["processor"]["size"] == {"height": 300, "width": 300}
+    assert recipe["processor"]["image_mean"] == recipe["processor"]["image_std"] == [0.5] * 3
+    assert recipe["augmentation"]["rotation"] == 5
+    assert recipe["model"]["config"]["head_hidden_sizes"] == [4096, 4096, 1000]
+
+
+# ---------------------------------------------------------------- extends
+
+
+def test_a_recipe_that_extends_another_says_what_differs(tmp_path):
+    (tmp_path / "base.yaml").write_text(
+        "model: {type: cell_classification, config: {hidden_sizes: [8], norm: none}}\n"
+        "training: {epochs: 7, optimizer: {name: sgd, lr: 0.5, momentum: 0.9}}\n"
+        "processor: {square: white}\n"
     )
-    builder = builder_class(recipe["data"]["name"])
-    (config,) = [one for one in builder.BUILDER_CONFIGS if one.name == recipe["data"]["config"]]
-    assert all(hasattr(config, option) for option in recipe["data"]["options"])
+    child = tmp_path / "child.yaml"
+    child.write_text(
+        f"extends: {tmp_path / 'base.yaml'}\nname: child\n"
+        "model: {config: {hidden_sizes: [4, 4]}}\ntraining: {optimizer: {name: adam}}\n"
+    )
+    recipe = load_recipe(child, ["training.epochs=2"])
+    assert recipe["model"]["config"] == {"hidden_sizes": [4, 4], "norm": "none"}
+    assert recipe["training"]["optimizer"] == {"name": "adam"}  # not the momentum of another
+    assert recipe["training"]["epochs"] == 2 and recipe["processor"] == {"square": "white"}
+    assert recipe["name"] == "child" and recipe["extends"] is None
+    grandchild = tmp_path / "grandchild.yaml"
+    grandchild.write_text(f"extends: {child}\ntraining: {{batch_size: 3}}\n")
+    recipe = load_recipe(grandchild)
+    assert recipe["training"]["epochs"] == 7 and recipe["training"]["batch_size"] == 3
+    assert recipe["model"]["config"]["hidden_sizes"] == [4, 4]
+    save_recipe(recipe, tmp_path / "resolved.yaml")
+    child.unlink()
+    assert load_recipe(tmp_path / "resolved.yaml") == recipe  # it stands alone
+
+
+def test_a_recipe_of_the_package_can_be_extended(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: glomeruli_baseline_12\nname: mine\ntraining: {epochs: 1}\n")
+    recipe, base = load_recipe(path), load_recipe("glomeruli_baseline_12")
+    assert recipe["model"] == base["model"] and recipe["training"]["epochs"] == 1
+
+
+def test_recipes_that_extend_each_other(tmp_path):
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text(f"extends: {other}\n")
+    other.write_text(f"extends: {one}\n")
+    with pytest.raises(CellsError, match="extends .*which extends it in turn"):
+        load_recipe(one)
+    one.write_text("extends: no_such_recipe\n")
+    with pytest.raises(CellsError, match="no recipe 'no_such_recipe'"):
+        load_recipe(one)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -93,6 +237,7 @@ def test_another_optimiser_does_not_inherit_arguments():
     assert recipe["training"]["schedule"] == {"name": "plateau"}
 
 
+@settings(deadline=None)
 @given(st.floats(1e-12, 1e12), st.integers(0, 12))
 def test_numbers_in_any_notation_are_numbers(value, digits):
     for text in (f"{value:.{digits}e}", f"{value:.{digits}E}".replace("E+", "E")):
@@ -150,7 +295,6 @@ def test_no_such_recipe(tmp_path):
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("model.type=unet", "model.type='unet' is unknown; choose from: cell_unet_instance"),
         ("model.config.hiden_sizes=[8]", "model.config.hiden_sizes is unknown; choose from: hidden_sizes"),
         ("model.config.decoder_type=unet3", "decoder_type='unet3' is unknown"),
         ("model.config.hidden_act=relux", "hidden_act='relux' is unknown"),
@@ -161,12 +305,41 @@ def test_no_such_recipe(tmp_path):
 )
 def test_wrong_models(override, message):
     with pytest.raises(CellsError, match=message) as caught:
-        build_model(load_recipe("quickstart", [override]))
+        build(load_recipe("quickstart", [override]))
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        (["model.config.backbone=resnet99"], "model or processor of the recipe: .*Unknown model"),
+        (["model.config.hidden_act=relux"], "hidden_act='relux' is unknown"),
+        (["model.config.head=svm"], "model.config.head is unknown; choose from: head_type"),
+        (["processor.squared=white"], "processor.squared is unknown; choose from: square"),
+        (["processor.square=black"], "square='black' is unknown"),
+        (["training.class_weights=[1, 2]"], "class_weights has 2 entries for 3 labels"),
+        (["training.class_weights=rare"], "training.class_weights='rare': give balanced, a list"),
+        (["training.freeze=head"], "training.freeze='head': give backbone, or how many"),
+        (["training.freeze=9"], "training.freeze=9: the backbone has 4 layers"),
+        (["model.pretrained_backbone=/no/such/file"], "ready weights are for a timm model"),
+    ],
+)
+def test_wrong_classifiers(overrides, message):
+    with pytest.raises(CellsError, match=message) as caught:
+        build(load_recipe("cells_classification", overrides))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_only_classifiers_have():
+    with pytest.raises(CellsError, match="training.freeze needs a classifier"):
+        build(load_recipe("quickstart", ["training.freeze=2"]))
+    recipe = load_recipe("quickstart", ["training.layer_decay=0.5"])
+    with pytest.raises(CellsError, match="training.layer_decay needs a classifier"):
+        training_of(recipe, build(recipe)[0])
+
+
 def test_labels_of_a_recipe():
-    model, _ = build_model(
+    model, _, _ = build(
         load_recipe("dsb2018_unet", ["model.config.id2label={0: ground, 1: cell, 2: wall}"])
     )
     assert model.config.id2label == {0: "ground", 1: "cell", 2: "wall"}

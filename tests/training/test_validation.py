@@ -22,7 +22,8 @@ from hf_cells.models import (
     CellUNetInstanceConfig,
     CellUNetSemanticConfig,
 )
-from hf_cells.training.validation import is_better, metric_names, validate
+from hf_cells.training.segmentation import InstanceTask, SemanticTask
+from hf_cells.training.validation import is_better, validate
 
 
 def png(array):
@@ -63,7 +64,7 @@ def score_in_two_processes(folder):
     own = {k: v.clone() for k, v in model.named_buffers()}
     processor = CellInstanceImageProcessor(num_channels=1)
     scores = {
-        count: validate(model, processor, make_rows(count), accelerator, instances=True)
+        count: validate(InstanceTask(), model, processor, make_rows(count), accelerator)
         for count in (13, 1, 2)
     }
     rank = accelerator.process_index
@@ -84,7 +85,7 @@ def test_two_processes_score_as_one(tmp_path):
     model.load_state_dict(saved[0]["model"])  # the weights that the main process would save
     processor = CellInstanceImageProcessor(num_channels=1)
     for count in (13, 1, 2):
-        alone = validate(model, processor, make_rows(count), Accelerator(cpu=True), instances=True)
+        alone = validate(InstanceTask(), model, processor, make_rows(count), Accelerator(cpu=True))
         assert alone == scores[0][str(count)]
     assert scores[0]["13"]["objects_true"] == 12
 
@@ -93,7 +94,7 @@ def test_scores_are_those_of_prediction_and_the_loss_is_the_mean_over_images():
     rows, model = make_rows(5), make_model()
     model.train()
     processor = CellInstanceImageProcessor(num_channels=1)
-    scores = validate(model, processor, rows, Accelerator(cpu=True), instances=True)
+    scores = validate(InstanceTask(), model, processor, rows, Accelerator(cpu=True))
     assert model.training  # back to training
     model.eval()
     losses, statistics = [], []
@@ -117,7 +118,7 @@ def test_scores_are_those_of_prediction_and_the_loss_is_the_mean_over_images():
 def test_a_processor_that_resizes_still_has_a_loss():
     rows = make_rows(4)
     processor = CellInstanceImageProcessor(num_channels=1, size={"height": 24, "width": 24})
-    scores = validate(make_model(), processor, rows, Accelerator(cpu=True), instances=True)
+    scores = validate(InstanceTask(), make_model(), processor, rows, Accelerator(cpu=True))
     assert math.isfinite(scores["loss"])
     assert scores["objects_true"] == 3
 
@@ -132,18 +133,18 @@ def test_semantic_scores_by_a_model_that_knows_the_answer():
     rows = [row for row in make_rows(6) if truth_of(row).any()]
     rows = [{"image": row["image"], "semantic_mask": (truth_of(row) > 0).astype(np.uint8)} for row in rows]
     processor = CellSemanticImageProcessor(num_channels=1, scaling="dtype")
-    scores = validate(Bright(), processor, rows, Accelerator(cpu=True), instances=False)
+    scores = validate(SemanticTask(), Bright(), processor, rows, Accelerator(cpu=True))
     assert scores["dice_per_image"] == scores["pixel_accuracy"] == scores["mean_iou"] == 1
     assert 0 < scores["loss"] < 0.1
     for row in rows:
         row["semantic_mask"] = 1 - row["semantic_mask"]
-    assert validate(Bright(), processor, rows, Accelerator(cpu=True), instances=False)["dice_per_image"] == 0
+    assert validate(SemanticTask(), Bright(), processor, rows, Accelerator(cpu=True))["dice_per_image"] == 0
 
 
 def test_the_names_are_those_that_validation_gives():
     processor = CellInstanceImageProcessor(num_channels=1)
-    measured = validate(make_model(), processor, make_rows(5), Accelerator(cpu=True), instances=True)
-    assert set(measured) <= set(metric_names(True))
+    measured = validate(InstanceTask(), make_model(), processor, make_rows(5), Accelerator(cpu=True))
+    assert set(measured) <= set(InstanceTask().metric_names())
     assert {"loss", "dsb_score", "pq", "dice_per_image"} <= set(measured)
     torch.manual_seed(0)
     model = CellUNetForSemanticSegmentation(CellUNetSemanticConfig(num_channels=1, hidden_sizes=[8, 8]))
@@ -152,13 +153,15 @@ def test_the_names_are_those_that_validation_gives():
         for i, row in enumerate(make_rows(3))
     ]
     processor = CellSemanticImageProcessor(num_channels=1)
-    measured = validate(model, processor, rows, Accelerator(cpu=True), instances=False)
-    assert set(measured) == set(metric_names(False))
+    measured = validate(SemanticTask(), model, processor, rows, Accelerator(cpu=True))
+    assert set(measured) == set(SemanticTask().metric_names())
 
 
 def test_better_is_higher_but_for_losses_and_errors():
     assert is_better(0.5, None, "dsb_score")
     assert is_better(0.6, 0.5, "dsb_score") and not is_better(0.5, 0.5, "dsb_score")
     assert is_better(0.4, 0.5, "loss") and not is_better(0.6, 0.5, "loss")
-    assert is_better(1.0, 2.0, "count_mean_absolute_error")
+    for name in ("count_mean_absolute_error", "brier_score", "log_loss", "expected_calibration_error"):
+        assert is_better(1.0, 2.0, name)
+    assert not is_better(1.0, 2.0, "mean_class_accuracy")
     assert not is_better(math.nan, None, "aji") and not is_better(math.nan, 0.1, "aji")
