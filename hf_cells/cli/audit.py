@@ -132,6 +132,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         verdict = "ok" if not other["across_splits"] else "" if shared else "warning"
         rows.append(("  another reading", *_group_cells(other), verdict))
     text = f"{_count(exact['sets'], 'picture')} in {_count(exact['images'], 'image')}"
+    text = text if exact["sets"] else "none"
     across = exact["across_splits"]
     rows.append(("exact duplicates", text, f"{across:,}", "leak" if across else "ok"))
     text, across = (

@@ -117,6 +117,9 @@ def _as_trained(trained: dict[str, Any], dataset: str) -> tuple[str | None, dict
     if data.get("name") != dataset:
         return None, {}
     known = {name: value for name, value in (split.get("options") or {}).items() if value is not None}
+    words = [data["config"]] if data.get("config") else []
+    words += [f"{name}={value}" for name, value in known.items()]
+    typer.echo(f"split as for the training: {', '.join(words) or 'the default'}")
     return data.get("config"), known
 
 

@@ -49,6 +49,7 @@ def cells_from_masks(path: str | Path) -> list[RawCell]:
             "or masks of the same name into a folder masks/"
         )
     classes = read_classes(files, names)
+    # A folder is a microscope and a stain, unless it is one of a folder for each class.
     by_folder: dict[str, list[RawCell]] = defaultdict(list)
     red_cells: dict[str, list[float]] = defaultdict(list)
     for image_name, mask_name in track(pairs.items(), "Cutting white cells", total=len(pairs)):
@@ -58,10 +59,11 @@ def cells_from_masks(path: str | Path) -> list[RawCell]:
                 f"{files.where(image_name)}: its class is unknown; name its folder after the class or list it "
                 "in a CSV 'image ID,class'"
             )
-        folder = str(PurePosixPath(image_name).parent)
+        folder = source_folder(image_name)
         cell, diameters = cut_white_cell(files, image_name, mask_name, class_name)
         red_cells[folder] += diameters
         if cell is not None:
+            cell.source = "/".join(part for part in (files.name, folder) if part)
             by_folder[folder].append(cell)
     for folder, cells in by_folder.items():
         measured = red_cells[folder]
@@ -131,6 +133,13 @@ def class_of_folders(name: str) -> str | None:
         except KeyError:
             continue
     return None
+
+
+def source_folder(name: str) -> str:
+    """Folder of an image, without the folders that are named after classes."""
+    return "/".join(
+        part for part in PurePosixPath(name).parts[:-1] if class_of_folders(f"{part}/image") is None
+    )
 
 
 def cut_white_cell(

@@ -111,11 +111,11 @@ def _red_cell_look(rng: np.random.Generator) -> Look:
 
 
 @cache
-def _grain(number: int) -> NDArray[np.float32]:
+def _grain(number: int) -> NDArray[np.int16]:
     """Four tiles of camera noise, correlated over a pixel as after demosaicing; drawn once a process."""
     noise = generator(20, number).standard_normal((SIDE, SIDE, 3), dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, (0.7, 0.7, 0), mode="wrap")
-    return (noise * np.float32(1.6 / noise.std())).astype(np.float32)
+    return np.round(noise * np.float32(1.6 / noise.std())).astype(np.int16)
 
 
 def _glass(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -125,4 +125,4 @@ def _glass(rng: np.random.Generator) -> NDArray[np.uint8]:
         rng.uniform(0.5, 3)
     )
     tile = np.roll(_grain(int(rng.integers(4))), rng.integers(0, SIDE, 2), (0, 1))
-    return np.clip(GLASS + stains[..., None] + tile, 0, 255).astype(np.uint8)
+    return np.clip(tile + (GLASS + np.round(stains)).astype(np.int16)[..., None], 0, 255).astype(np.uint8)

@@ -14,6 +14,7 @@ Layout:
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -193,7 +194,7 @@ class _Composer:
 
     def __init__(self, library: Library, output: Path, seed: int, leave_out: Sequence[str]) -> None:
         self.library, self.output, self.seed, self.leave_out = library, output, seed, leave_out
-        self._splits: dict[str, tuple[list[Plan], list[Sample]]] = {}
+        self._splits: dict[str, tuple[list[Plan], list[list[Sample]]]] = {}
 
     def run(self, job: _Job) -> Iterator[int]:
         """Compose and write the samples of a job one by one."""
@@ -245,6 +246,11 @@ def _run(worker: tuple[Any, ...], library: Library, jobs: Sequence[_Job], worker
                 for future in done:
                     for _ in range(future.result()):
                         yield
+        except BrokenProcessPool as error:
+            raise CellsError(
+                f"{worker[2]}: a worker died, perhaps for want of memory; run again with fewer --workers, "
+                "finished samples are kept"
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -26,9 +26,12 @@ def place(
     """
     height, width = (side * STEP for side in taken.shape)
     best, fewest = (0, 0), np.inf
-    for _ in range(TRIES):
+    bearable = 10 * 0.04 * size[0] * size[1] / STEP**2  # a twentieth of the cell lies over another
+    for attempt in range(2 * TRIES):
+        if attempt >= TRIES and fewest <= bearable:
+            break
         left, top = (float(rng.uniform(0, max(1, side - own))) for side, own in zip((width, height), size))
-        if partial:
+        if partial and attempt < TRIES:  # where the border is full, it lies inside after all
             border = int(rng.integers(4))
             beyond = float(rng.uniform(-0.25, 0.25))  # of the side, where the centre lies from the border
             if border < 2:

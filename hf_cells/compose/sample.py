@@ -45,7 +45,7 @@ def background_number(seed: int, split: str, index: int, plan: Plan, kinds: dict
 
 def compose(
     library: Library,
-    sources: list[Sample],
+    sources: list[list[Sample]],
     background: Background,
     seed: int,
     split: str,

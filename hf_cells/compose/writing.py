@@ -5,24 +5,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from ..errors import CellsError
 from .backgrounds import Background
 from .classes import CLASS_COLORS
+from .png import encode_png
 from .sample import Composite
 
 FOLDERS = ("images", "segments", "instances", "labels")
-LEVEL = 1  # of PNG compression: level 6 costs four times the time and saves a tenth
-_PALETTE = [value for colour in CLASS_COLORS.values() for value in colour]
+_PALETTE = list(CLASS_COLORS.values())
 
 
 def make_folders(output: Path, splits: list[str]) -> None:
-    """Make `<split>/{images,segments,instances,labels}` and `backgrounds`."""
+    """Make `<split>/{images,segments,instances,labels}` and `backgrounds`; clear what a kill left half written."""
     for split in splits:
         for name in FOLDERS:
             (output / split / name).mkdir(parents=True, exist_ok=True)
     (output / "backgrounds").mkdir(parents=True, exist_ok=True)
+    for folder in (output, output / "backgrounds", *(output / split / "labels" for split in splits)):
+        for stray in folder.glob(".*.json.*"):
+            stray.unlink(missing_ok=True)
 
 
 def stem_of(index: int) -> str:
@@ -40,13 +43,14 @@ def write_composite(folder: Path, composite: Composite) -> None:
     """Write the four files of a sample into the folder of its split."""
     stem = stem_of(composite.label["index"])
     try:
-        composite.image.save(folder / "images" / f"{stem}.png", compress_level=LEVEL)
         # A palette PNG shows the colours of the legend and holds the class ids.
-        segments = Image.fromarray(composite.classes, "P")
-        segments.putpalette(_PALETTE)
-        segments.save(folder / "segments" / f"{stem}.png", compress_level=LEVEL)
-        instances = Image.fromarray(composite.instances)
-        instances.save(folder / "instances" / f"{stem}.png", compress_level=LEVEL)
+        pictures = {
+            "images": encode_png(np.asarray(composite.image)),
+            "segments": encode_png(composite.classes, _PALETTE),
+            "instances": encode_png(composite.instances),
+        }
+        for kind, data in pictures.items():
+            (folder / kind / f"{stem}.png").write_bytes(data)
         write_json(folder / "labels" / f"{stem}.json", composite.label)
     except OSError as error:
         raise CellsError(
@@ -60,7 +64,7 @@ def write_background(folder: Path, background: Background) -> None:
     positions = folder / f"{background.name}.json"
     if positions.exists():
         return
-    Image.fromarray(background.light).save(folder / f"{background.name}.png", compress_level=LEVEL)
+    (folder / f"{background.name}.png").write_bytes(encode_png(background.light))
     write_json(positions, {"name": background.name, "kind": background.kind, "cells": background.cells})
 
 

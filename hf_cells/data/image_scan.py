@@ -88,7 +88,9 @@ def map_images(
     """Yield `function((split, row), image id, stored image)` of every image in order, from a thread per core."""
     total = sum(len(dataset) for dataset in splits.values())
     images = track(_stored_images(splits), description, total=total)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders let go of the interpreter's lock
+    with ThreadPoolExecutor(
+        min(16, os.cpu_count() or 1)
+    ) as pool:  # decoders let go of the interpreter's lock
         while batch := list(islice(images, _BATCH)):
             yield from pool.map(lambda item: function(*item), batch)
 

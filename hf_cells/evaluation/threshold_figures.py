@@ -57,8 +57,9 @@ def plot_ranking_curves(
         roc.plot(fpr, tpr, label=f"{class_names[k]}  {_area(auc)} / {_area(ap)}", **style)
         recalled.step(recall, precision, where="pre", **style)
         curves.append((fpr, tpr, precision, recall))
-    roc.plot([0, 1], [0, 1], color="#9E9E9E", linewidth=1, linestyle=(0, (2, 3)))
     zoom = _zoom([np.maximum(fpr, 1 - tpr).min() for fpr, tpr, _, _ in curves])
+    if zoom == 1:
+        roc.plot([0, 1], [0, 1], color="#9E9E9E", linewidth=1, linestyle=(0, (2, 3)))
     _frame(roc, (0, zoom), (1 - zoom, 1), "false positive rate", "true positive rate")
     zoom = _zoom([1 - np.minimum(precision, recall).max() for _, _, precision, recall in curves])
     _frame(recalled, (1 - zoom, 1), (1 - zoom, 1), "recall", "precision")

@@ -69,8 +69,8 @@ def search(
 
     The first trial is the recipe as it is. Later ones are drawn by a tree-structured Parzen estimator (Bergstra et al.
     2011) and stopped at an epoch where their best score is below the median of the trials before them (Golovin et al.
-    2017). A trial that fails is noted, and the search goes on. What a trial draws depends on the seed, on its number and
-    on the trials before.
+    2017). A trial that fails is noted, and the search goes on. What a trial draws depends on the seed, its number and
+    the trials before it.
 
     Args:
         recipe: Resolved.

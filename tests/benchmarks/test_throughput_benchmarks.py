@@ -13,7 +13,8 @@ from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-QUICK = {"precision": "fp32", "memory_format": "contiguous", "workers": 0, "threads": 1, "batch_size": 4}
+QUICK = {"precision": "fp32", "memory_format": "contiguous", "workers": 0, "threads": 1}
+QUICK |= {"batch_size": 4, "samples_per_epoch": None}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +57,8 @@ def small(module: ModuleType, recipe: dict[str, Any], cells: Path, run_dir: Path
     module.use_data(recipe, str(cells))
     recipe["output_dir"] = str(run_dir)
     recipe["training"] |= QUICK
-    recipe["model"]["config"] = {"hidden_sizes": [4, 8]}
+    recipe["training"]["optimizer"] = {"name": "adamw", "lr": 0.01}
+    recipe["model"]["config"] = {"hidden_sizes": [4, 8], "norm": "none"}
     return recipe
 
 
@@ -93,6 +95,7 @@ def test_the_whole_job_ends_at_the_mark(
         made = small(classification, classification.whole_job_recipe(epochs), cells, tmp_path / run)
         made["processor"]["scaling"] = "dtype"  # percentiles would make dark and bright alike
         made["training"] |= {"schedule": {"name": "cosine", "warmup": 2}, "ema_decay": None}
+        made["augmentation"] = {"horizontal_flip": True}
         return made
 
     seconds, reached, how = classification.our_job(recipe("a", 12), 0.9)

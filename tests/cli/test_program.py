@@ -11,7 +11,7 @@ import hf_cells
 from hf_cells.errors import CellsError
 
 Cli = Callable[..., Result]
-VERBS = ["datasets", "simulate", "prepare", "train", "evaluate", "predict", "card", "push"]
+VERBS = ["datasets", "simulate", "audit", "prepare", "train", "search", "evaluate", "predict", "card", "push"]
 
 HELP_OF_THE_INSTALLED_PROGRAM = """
 import sys

@@ -42,8 +42,10 @@ def test_same_bytes_for_any_number_of_workers_and_after_an_interruption(composed
     (broken / "manifest.json").unlink()
     (broken / "train/labels/000003.json").unlink()
     (broken / "train/images/000003.png").write_bytes(b"half an ima")
-    (broken / "backgrounds/train-0000.json").unlink()
     shutil.rmtree(broken / "test")
+    for path in broken.glob("backgrounds/test-*.json"):
+        path.unlink()
+    (broken / "train/labels/.000003.json.4711").write_text('{"half')
     kept = broken / "train/images/000004.png"
     before = kept.stat().st_mtime_ns
     assert contents(compose_dataset(library_folder, broken, **SIZES)) == expected
@@ -54,7 +56,9 @@ def test_segments_instances_and_labels_say_the_same(composed):
     ids = {name: number for number, name in enumerate(CLASS_NAMES)}
     for path in sorted(composed.glob("*/labels/*.json")):
         label = json.loads(path.read_text())
-        here = {kind: path.parents[1] / kind / f"{path.stem}.png" for kind in ("images", "segments", "instances")}
+        here = {
+            kind: path.parents[1] / kind / f"{path.stem}.png" for kind in ("images", "segments", "instances")
+        }
         image, segments = (Image.open(here[kind]) for kind in ("images", "segments"))
         instances = np.asarray(Image.open(here["instances"])).astype(int)
         assert image.size == segments.size == (224, 224) and image.mode == "RGB"
@@ -92,7 +96,10 @@ def test_backgrounds_hold_the_red_cells_of_their_kind_at_the_recorded_places(com
         light = np.asarray(Image.open(path.with_suffix(".png"))).astype(int)
         assert light.shape == (1000, 1000, 3)
         inside = [c for c in record["cells"] if 20 < c["x"] < 980 and 20 < c["y"] < 980]
-        around = [light[round(c["y"]) - 12 : round(c["y"]) + 13, round(c["x"]) - 12 : round(c["x"]) + 13] for c in inside]
+        around = [
+            light[round(c["y"]) - 12 : round(c["y"]) + 13, round(c["x"]) - 12 : round(c["x"]) + 13]
+            for c in inside
+        ]
         assert np.mean([patch[..., 1].mean() for patch in around]) < 200  # haemoglobin; glass has 240
 
 
@@ -172,7 +179,9 @@ def test_a_class_without_samples_can_be_left_out(library_folder, tmp_path):
     fewer = tmp_path / "cells"
     shutil.copytree(library_folder, fewer)
     table = pq.read_table(fewer / "index.parquet")
-    pq.write_table(table.filter([name != "basophil" for name in table["class"].to_pylist()]), fewer / "index.parquet")
+    pq.write_table(
+        table.filter([name != "basophil" for name in table["class"].to_pylist()]), fewer / "index.parquet"
+    )
     with pytest.raises(CellsError, match="no sample of basophil in train.*--leave_out basophil"):
         compose_dataset(fewer, tmp_path / "out", **SIZES)
     assert not (tmp_path / "out").exists()

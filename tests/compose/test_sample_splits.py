@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_cells.compose.sample_splits import split_by_source_image
@@ -11,6 +11,7 @@ from hf_cells.compose.sample_splits import split_by_source_image
 counts = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(st.lists(counts, min_size=1, max_size=4), st.integers(0, 3))
 def test_images_stay_whole_and_classes_reach_all_splits(databases, seed):
     classes, images = [], []

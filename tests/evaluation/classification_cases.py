@@ -4,9 +4,16 @@ from types import SimpleNamespace
 
 import datasets
 import numpy as np
+from PIL import Image
 from segmentation_cases import png
 
+from hf_cells.evaluation.classification import evaluate_classification
+
 NAMES = ["ant", "bee", "cat"]
+# Truth ant ant bee cat; by argmax ant bee bee ant, so image 1 and image 3 are wrong.
+LABELS = [0, 0, 1, 2]
+TABLE = [[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.5, 0.1, 0.4]]
+THRESHOLDS = {"ant": 0.6, "bee": 0.9, "cat": 0.3}
 
 
 def labelled_split(labels, groups=None, images=None, names=NAMES, **columns):
@@ -33,7 +40,10 @@ def labelled_split(labels, groups=None, images=None, names=NAMES, **columns):
     if groups:
         features["group"] = text
     info = datasets.DatasetInfo(
-        dataset_name="insects", config_name="case_split", license="cc0-1.0", features=datasets.Features(features)
+        dataset_name="insects",
+        config_name="case_split",
+        license="cc0-1.0",
+        features=datasets.Features(features),
     )
     return datasets.Dataset.from_list(rows, info=info)
 
@@ -41,7 +51,9 @@ def labelled_split(labels, groups=None, images=None, names=NAMES, **columns):
 class FakeClassifier:
     """Gives image number i row i of `probabilities`; has the configuration that a model would have."""
 
-    def __init__(self, probabilities, names=NAMES, multi_label=False, look=lambda image: int(image.flat[0]), **config):
+    def __init__(
+        self, probabilities, names=NAMES, multi_label=False, look=lambda image: int(image.flat[0]), **config
+    ):
         self.table = np.asarray(probabilities, np.float32)
         self.look, self.batches = look, []
         kind = "multi_label_classification" if multi_label else "single_label_classification"
@@ -67,3 +79,20 @@ def drawn(count, prior, separation=2.0, seed=0):
     labels = rng.choice(len(prior), count, p=prior)
     seen = rng.normal(size=(count, len(prior))) + separation * np.eye(len(prior))[labels]
     return labels, separation * seen + np.log(prior)
+
+
+def measure(table=TABLE, labels=LABELS, split=None, **arguments):
+    pipe = FakeClassifier(table, **arguments)
+    split = labelled_split(labels) if split is None else split
+    return evaluate_classification(pipe, split, split_name="test", n_resamples=2)
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def picture(path):
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert pixels.shape[1] == 1350
+    assert pixels.std() > 5
+    return pixels

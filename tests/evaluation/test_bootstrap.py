@@ -129,6 +129,9 @@ def test_many_rows_lower_the_number_of_resamples():
     calls.clear()
     bootstrap_intervals([0] * 20_000, count, keys=["n"])
     assert len(calls) == 200
+    calls.clear()
+    bootstrap_intervals([0] * 4000, count, keys=["n"], n_resamples=300, max_row_visits=10_000_000)
+    assert len(calls) == 300
 
 
 def test_a_thousand_resamples_of_a_dsb_test_split_are_quick():

@@ -23,7 +23,9 @@ def test_it_undoes_what_was_done_to_calibrated_logits(factor):
     assert found == pytest.approx(factor, rel=0.05)
     # And it is the minimum: no neighbour is better.
     for other in (found * 0.99, found * 1.01):
-        assert likelihood_loss(logits * factor, labels, found) < likelihood_loss(logits * factor, labels, other)
+        assert likelihood_loss(logits * factor, labels, found) < likelihood_loss(
+            logits * factor, labels, other
+        )
 
 
 def test_it_makes_overconfident_probabilities_honest():
@@ -58,10 +60,14 @@ def test_without_an_error_it_becomes_no_more_certain_than_the_number_of_images_a
     labels = np.arange(60) % 3
     logits = np.eye(3)[labels] * 4.0
     confidence = softmax(logits / fit_temperature(logits, labels)).max(axis=1)
-    assert confidence == pytest.approx(1 - 1 / 62, abs=1e-3)  # and not 1, as the likelihood alone would have it
+    assert confidence == pytest.approx(
+        1 - 1 / 62, abs=1e-3
+    )  # and not 1, as the likelihood alone would have it
     one_class = np.zeros(60, int)
     logits = np.tile([4.0, 0, 0], (60, 1))
-    assert softmax(logits / fit_temperature(logits, one_class)).max(axis=1) == pytest.approx(1 - 1 / 62, abs=1e-3)
+    assert softmax(logits / fit_temperature(logits, one_class)).max(axis=1) == pytest.approx(
+        1 - 1 / 62, abs=1e-3
+    )
     several = np.eye(3, dtype=int)[labels]
     found = fit_temperature(several * 8.0 - 4.0, several, multi_label=True)
     assert 1 / (1 + np.exp(-4 / found)) == pytest.approx(1 - 1 / 182, abs=1e-3)
@@ -83,7 +89,12 @@ def test_equal_logits_leave_it_at_one(multi_label):
 @pytest.mark.parametrize(
     ("logits", "labels", "multi_label", "message"),
     [
-        (np.zeros((0, 3)), [], False, "no validation image to calibrate on; give the data a validation split"),
+        (
+            np.zeros((0, 3)),
+            [],
+            False,
+            "no validation image to calibrate on; give the data a validation split",
+        ),
         ([[1, np.nan]], [0], False, "logits are not finite"),
         ([[1, 0]], [2], False, r"labels span 2\.\.2; 2 classes"),
         ([[1, 0]], [0, 1], False, r"logits \(1, 2\) and labels \(2,\) do not fit"),

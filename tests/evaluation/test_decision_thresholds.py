@@ -126,7 +126,9 @@ def test_it_never_loses_on_the_split_it_was_chosen_on(seed, rule, classes):
     if rule == "cost":
         assert costs[labels, chosen].sum() <= costs[labels, plain].sum() + 1e-9
     else:
-        scores = [decision_metrics(labels, choice, names)["mean_class_accuracy"] for choice in (chosen, plain)]
+        scores = [
+            decision_metrics(labels, choice, names)["mean_class_accuracy"] for choice in (chosen, plain)
+        ]
         assert scores[0] >= scores[1] - 1e-9
 
 
@@ -138,7 +140,9 @@ def test_a_dear_error_moves_the_threshold_as_far_as_theory_says():
     labels, p = binary(20000, 0.4, seed=6)
     found = choose_decision_thresholds(p, labels, PAIR, rule="cost", costs=[[0, 1], [4, 0]])
     assert found["ill"] == pytest.approx(0.2, abs=0.03)
-    same = choose_decision_thresholds(p, labels, PAIR, rule="cost", costs=[[0, 1], [4, 0]], positive="healthy")
+    same = choose_decision_thresholds(
+        p, labels, PAIR, rule="cost", costs=[[0, 1], [4, 0]], positive="healthy"
+    )
     assert same == pytest.approx(found)
     # What a right answer costs counts too: only the difference to a wrong one matters.
     shifted = choose_decision_thresholds(p, labels, PAIR, rule="cost", costs=[[3, 4], [9, 5]])

@@ -6,17 +6,13 @@ import datasets
 import numpy as np
 import pytest
 import tifffile
-from classification_cases import NAMES, FakeClassifier, labelled_split, softmax
+from classification_cases import LABELS, NAMES, TABLE, FakeClassifier, labelled_split, softmax
 
 from hf_cells.errors import CellsError
 from hf_cells.evaluation.bootstrap import bootstrap_intervals
 from hf_cells.evaluation.classification import evaluate_classification
 from hf_cells.evaluation.results import WHOLE_SPLIT, WITHOUT_COPIES, metrics_line, read_results, write_results
 from hf_cells.metrics import classification_metrics
-
-# Truth ant ant bee cat; by argmax ant bee bee ant, so image 1 and image 3 are wrong.
-LABELS = [0, 0, 1, 2]
-TABLE = [[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.5, 0.1, 0.4]]
 
 
 def evaluate(pipe, split, **arguments):
@@ -81,7 +77,10 @@ def test_the_results_are_the_contract(tmp_path):
     found = evaluate(FakeClassifier(TABLE), labelled_split(LABELS, modality=["a", "a", "b", "b"]))
     write_results(tmp_path / "results.json", found.results)
     results = read_results(tmp_path / "results.json")
-    assert results["dataset"].items() >= {"name": "insects", "config": "case_split", "license": "cc0-1.0"}.items()
+    assert (
+        results["dataset"].items()
+        >= {"name": "insects", "config": "case_split", "license": "cc0-1.0"}.items()
+    )
     assert len(results["dataset"]["fingerprint"]) == 16
     assert results["split"] == {"name": "test", "unit": "image", "groups": 4, "leaks": None, "audit": None}
     assert results["decision"] == {"thresholds": {}, "temperature": 1.0, "chosen_on": "default"}
@@ -295,14 +294,20 @@ def test_an_error_of_the_whole_batch_is_not_blamed_on_an_image():
 def test_a_probability_that_is_no_number_is_named():
     table = np.array(TABLE)
     table[1, 0] = np.nan
-    with pytest.raises(CellsError, match="image 'image-1' of split 'test' got a probability that is no number"):
+    with pytest.raises(
+        CellsError, match="image 'image-1' of split 'test' got a probability that is no number"
+    ):
         evaluate(FakeClassifier(table), labelled_split(LABELS))
 
 
 @pytest.mark.parametrize(
     ("split", "multi_label", "message"),
     [
-        (labelled_split([0, 1, 3], names=[*NAMES, "dog"]), False, "'image-2' .*label 'dog', and the model knows ant"),
+        (
+            labelled_split([0, 1, 3], names=[*NAMES, "dog"]),
+            False,
+            "'image-2' .*label 'dog', and the model knows ant",
+        ),
         (labelled_split([0, None, 1]), False, "image 'image-1' of split 'test' has no label"),
         (labelled_split([[0], [1]]), False, "has no column 'label' .*one label an image"),
         (labelled_split([0]).remove_columns("label"), True, "has no column 'labels' .*several labels"),

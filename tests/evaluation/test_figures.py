@@ -25,7 +25,9 @@ def drawn(monkeypatch):
     """The figures as they are saved, to read their texts."""
     kept = []
     save = figures.save_figure
-    monkeypatch.setattr(figures, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path)))
+    monkeypatch.setattr(
+        figures, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path))
+    )
     return kept
 
 

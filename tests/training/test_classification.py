@@ -1,0 +1,487 @@
+"""Training of classifiers: from class folders to a calibrated model, by one process or two, stopped or not."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+import yaml
+from accelerate import Accelerator
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.utils.class_weight import compute_class_weight
+from tiny_cells import TINY_CLASSIFIER, write_cells
+from training_runs import Run, assert_same_run, history, pair, train_here
+
+import hf_cells
+from hf_cells.data.samples import ImageRows
+from hf_cells.errors import CellsError
+from hf_cells.models import (
+    CellClassificationConfig,
+    CellClassificationImageProcessor,
+    CellForImageClassification,
+    classification_loss,
+)
+from hf_cells.training import loop, setup
+from hf_cells.training.checkpoints import list_checkpoints, read_checkpoint
+from hf_cells.training.classification import ClassificationTask
+from hf_cells.training.finish import finish
+from hf_cells.training.optimisers import Schedule, make_optimizer
+from hf_cells.training.recipe import load_recipe
+from hf_cells.training.validation import validate
+
+HARD = {  # dropout, mixes, averages and accumulation: all that has a state
+    "model": {"type": "cell_classification", "config": {"hidden_sizes": [4, 4], "head_dropout": 0.3}},
+    "augmentation": {"rotation": 20, "noise": 0.05, "cutmix": 1.0, "mosaic": 0.2, "mix_probability": 0.5},
+    "training": {
+        **TINY_CLASSIFIER["training"],
+        "epochs": 3,
+        "samples_per_epoch": 24,
+        "batch_size": 4,
+        "gradient_accumulation_steps": 2,
+        "ema_decay": 0.9,
+        "schedule": {"name": "cosine", "warmup": 2},
+    },
+    "evaluation": {"metric": "loss", "n_resamples": 20},
+}
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory) -> Path:
+    return write_cells(tmp_path_factory.mktemp("cells") / "data")
+
+
+def write(path: Path, data: Path, **changes) -> Path:
+    # The classes differ in brightness, which percentiles would take away.
+    processor = {"scaling": "dtype", "image_mean": [0.5], "image_std": [0.1]}
+    recipe = {
+        **TINY_CLASSIFIER,
+        "data": {"name": str(data), **TINY_CLASSIFIER["data"]},
+        "processor": {**TINY_CLASSIFIER["processor"], **processor},
+        **changes,
+    }
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.fixture
+def prepare(cells, tmp_path):
+    """Make the loop's setup from the tiny recipe and overrides."""
+
+    def make(*overrides):
+        recipe = load_recipe(write(tmp_path / "tiny.yaml", cells), overrides)
+        recipe["output_dir"] = str(tmp_path / "run")
+        return setup.prepare(recipe, None)
+
+    return make
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "history.csv").open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def png(array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def make_rows(count, label="label", sizes=((16, 16),)):
+    rows = []
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 80 + 60 * (number % 3), sizes[number % len(sizes)])
+        truth = number % 3 if label == "label" else [k for k in range(3) if (number >> k) & 1]
+        rows.append({"image": png(pixels.astype(np.uint8)), label: truth})
+    return rows
+
+
+def make_model(**changes) -> CellForImageClassification:
+    torch.manual_seed(0)
+    config = {"num_channels": 1, "hidden_sizes": [8, 8], "id2label": {0: "a", 1: "b", 2: "c"}, **changes}
+    return CellForImageClassification(CellClassificationConfig(**config))
+
+
+PROCESSOR = CellClassificationImageProcessor(num_channels=1, scaling="dtype", image_mean=[0.3], image_std=[0.2])
+
+
+# ---------------------------------------------------------------- a whole training
+
+
+@pytest.fixture(scope="module")
+def trained(cells, cache, tmp_path_factory):
+    """A run with calibration and thresholds; returns its folder and what the finish returned."""
+    folder = tmp_path_factory.mktemp("trained")
+    recipe = load_recipe(
+        write(folder / "tiny.yaml", cells), ["training.epochs=6", "evaluation.decision=balanced", "seed=1"]
+    )
+    recipe["output_dir"] = str(folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "1")
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+        made, splits = setup.prepare(recipe, None)
+        state = loop.train(made)
+        best = load_file(folder / "run" / "checkpoints" / "best.safetensors")
+        results = finish(made, splits, state)
+    return folder / "run", splits, results, best
+
+
+def test_a_classifier_learns(trained):
+    run, _, _, _ = trained
+    rows = rows_of(run)
+    assert len(rows) == 6
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    for name in ("train_accuracy", "validation_accuracy", "validation_mean_class_accuracy", "validation_loss"):
+        assert all(0 <= float(row[name]) for row in rows), name
+    assert float(rows[-1]["train_accuracy"]) > 0.8
+    assert max(float(row["validation_mean_class_accuracy"]) for row in rows) > 0.8
+
+
+def test_the_saved_model_is_calibrated_and_decides(trained):
+    run, splits, _, best = trained
+    config = json.loads((run / "model" / "config.json").read_text())
+    assert config["id2label"] == {"0": "dark", "1": "light"}
+    temperature = config["calibration_temperature"]
+    assert temperature != 1 and 0.1 <= temperature <= 10
+    assert config["thresholds_chosen_on"] == "validation"
+    assert set(config["decision_thresholds"]) == {"dark", "light"}
+    weights = load_file(run / "model" / "model.safetensors")
+    for name, value in best.items():
+        scale = temperature if name.startswith("head.classifier.") else 1
+        torch.testing.assert_close(weights[name] * scale, value, atol=1e-6, rtol=1e-5)
+    pipe = hf_cells.pipeline(run / "model", device="cpu")
+    rows = ImageRows(splits["test"])
+    found = pipe([rows[i]["image"] for i in range(len(rows))])
+    right = 0
+    for entries, row in zip(found, (rows[i] for i in range(len(rows)))):
+        chosen = [entry["label"] for entry in entries if entry["predicted"]]
+        right += chosen == [splits["test"].features["label"].int2str(row["label"])]
+    assert right / len(rows) > 0.8
+
+
+def test_the_temperature_is_the_best_of_the_validation_split(trained):
+    """Scaling the saved logits by anything else makes the likelihood worse."""
+    run, splits, _, _ = trained
+    pipe = hf_cells.pipeline(run / "model", device="cpu")
+    rows = ImageRows(splits["validation"])
+    truths = torch.tensor([rows[i]["label"] for i in range(len(rows))])
+    logits = torch.from_numpy(pipe.probabilities([rows[i]["image"] for i in range(len(rows))])).log()
+    right = (logits.argmax(1) == truths).float()
+    if right.mean() < 1:
+
+        def loss(factor):
+            return torch.nn.functional.cross_entropy(logits * factor, truths).item()
+
+        assert loss(1.0) <= min(loss(0.8), loss(1.25)) + 1e-6
+    else:
+        assert 0.5 < logits.exp().amax(1).mean() < 1
+
+
+def test_results_are_those_of_the_test_split(trained):
+    run, splits, results, _ = trained
+    saved = json.loads((run / "results.json").read_text())
+    assert saved["metrics"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"] > 0.8
+    assert saved["split"]["name"] == "test" and saved["metrics"]["accuracy"]["n"] == len(splits["test"])
+    assert saved["decision"]["chosen_on"] == "validation"
+
+
+def test_tuning_can_be_left_out(prepare):
+    made, _ = prepare("evaluation.calibrate=false")
+    model = made.model.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert made.task.tune(made, model) is None
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.config.decision_thresholds is None and model.config.calibration_temperature == 1
+    made.recipe["evaluation"] |= {"decision": "recall", "recall": 1.0, "positive": "light"}
+    said = made.task.tune(made, model)
+    assert said.startswith("chosen on validation: thresholds {")
+    rows = [made.validation[i] for i in range(len(made.validation))]
+    with torch.no_grad():
+        logits = torch.cat([model(made.processor(row["image"])["pixel_values"]).logits for row in rows])
+    truths = torch.tensor([row["label"] for row in rows])
+    assert (model.decide(logits)[truths == 1] == 1).all()
+
+
+# ---------------------------------------------------------------- what the recipe asks for
+
+
+def splits_of(labels, names=("a", "b", "c"), several=False) -> datasets.DatasetDict:
+    label = datasets.ClassLabel(names=list(names))
+    features = datasets.Features({"labels": datasets.List(label)} if several else {"label": label})
+    column = "labels" if several else "label"
+    return datasets.DatasetDict(train=datasets.Dataset.from_dict({column: labels}, features))
+
+
+def config_of(splits, *overrides):
+    return ClassificationTask().config(load_recipe("cells_classification", overrides), splits)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = [0] * 5 + [1] * 12 + [2]
+    given = config_of(splits_of(labels), "training.class_weights=balanced")
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(given["class_weights"], expected)
+    assert given["id2label"] == {0: "a", 1: "b", 2: "c"}
+    assert given["problem_type"] == "single_label_classification"
+
+
+def test_weights_of_several_labels_and_weights_by_hand():
+    several = splits_of([[0, 1], [1], [], [1, 0], [1]], names=("a", "b", "never"), several=True)
+    given = config_of(several, "training.class_weights=balanced")
+    np.testing.assert_allclose(given["class_weights"], [3 / 2, 3 / 4, 1])
+    assert given["problem_type"] == "multi_label_classification"
+    assert config_of(several, "training.class_weights=[1, 2, 0.5]")["class_weights"] == [1, 2, 0.5]
+    assert "class_weights" not in config_of(several)
+
+
+def test_class_weights_reach_the_loss(prepare):
+    made, _ = prepare("training.class_weights=[1.0, 5.0]")
+    assert made.model.config.class_weights == [1.0, 5.0]
+    pixels, labels = torch.randn(4, 1, 16, 16), torch.tensor([0, 1, 0, 1])
+    model = made.model.eval()
+    output = model(pixels, labels=labels)
+    expected = torch.nn.functional.cross_entropy(output.logits, labels, torch.tensor([1.0, 5.0]))
+    torch.testing.assert_close(output.loss, expected)
+
+
+def test_rare_classes_are_drawn_more_often_on_request(cells, tmp_path):
+    data = shutil.copytree(cells, tmp_path / "few")
+    for path in sorted((data / "light").iterdir())[8:]:
+        path.unlink()
+    recipe = load_recipe(
+        write(tmp_path / "tiny.yaml", data),
+        ["data.balance=label", "data.balance_power=1", "training.samples_per_epoch=400"],
+    )
+    recipe["output_dir"] = str(tmp_path / "run")
+    made, splits = setup.prepare(recipe, None)
+    labels = np.array(splits["train"]["label"])
+    assert (labels == 1).mean() < 0.35
+    drawn = labels[made.batches.order.rows(0, 400)]
+    assert (drawn == 1).mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("freeze", ["backbone", "1"])
+def test_frozen_layers_stay_through_a_training(prepare, freeze):
+    made, _ = prepare(f"training.freeze={freeze}", "model.config.residual=true", "training.ema_decay=0.9")
+    before = {name: value.clone() for name, value in made.model.state_dict().items()}
+    loop.train(made)
+    still = ("backbone.",) if freeze == "backbone" else ("backbone.stages.0.",)
+    moved = []
+    for name, value in made.model.state_dict().items():
+        if name.startswith(still):
+            assert torch.equal(value, before[name]), name
+        else:
+            moved.append(not torch.equal(value, before[name]))
+    assert all(moved)
+    saved = read_checkpoint(list_checkpoints(made.run_dir / "checkpoints")[-1])
+    learning = sum(len(group["params"]) for group in saved["optimizer"]["optimizer"]["param_groups"])
+    assert learning == sum(parameter.requires_grad for parameter in made.model.parameters())
+
+
+TINY_VIT = {"backbone": "test_vit", "pooling": None, "backbone_kwargs": {"img_size": 32}}
+
+
+@pytest.mark.parametrize("changes", [{"hidden_sizes": [4, 8, 8]}, TINY_VIT], ids=str)
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_each_layer_learns_at_a_share_of_the_rate_of_the_one_above(changes, name):
+    model = make_model(**changes)
+    groups = make_optimizer(model, {"name": name, "lr": 0.1, "weight_decay": 0.2}, 0.5).param_groups
+    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert set(rate) == {id(p) for p in model.parameters()}
+    assert sum(len(group["params"]) for group in groups) == len(rate)
+    assert all(rate[id(p)] == pytest.approx(0.1) for p in model.head.parameters())
+    layers = model.layers()
+    for height, layer in enumerate(reversed(layers), 1):
+        assert all(rate[id(p)] == pytest.approx(0.1 * 0.5**height) for p in layer.parameters())
+    for parameter in model.backbone.parameters(recurse=False):  # class token and positions: with the input
+        assert rate[id(parameter)] == pytest.approx(0.1 * 0.5 ** len(layers))
+    assert all(decay[id(p)] == (0.2 if p.ndim > 1 else 0) for p in model.parameters())
+    assert groups[0]["lr"] == pytest.approx(0.1)  # the one that displays show
+    plain = make_optimizer(make_model(**changes), {"name": name}, 0.5).param_groups  # torch's own rate
+    assert {round(group["lr"] / plain[0]["lr"], 6) for group in plain} == {
+        round(0.5**height, 6) for height in range(len(layers) + 1)
+    }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "cosine", "warmup": 2},
+        {"name": "one_cycle"},
+        {"name": "piecewise", "milestones": [1], "values": [0.1, 0.01]},
+        {"name": "plateau", "factor": 0.5, "patience": 0},
+    ],
+    ids=lambda settings: settings["name"],
+)
+def test_schedules_keep_the_shares(settings):
+    model = make_model()
+    optimizer = make_optimizer(model, {"name": "adamw", "lr": 0.1}, 0.5)
+    schedule, seen = Schedule(optimizer, settings, 5, 4), set()
+    for step in range(20):
+        rates = [group["lr"] for group in optimizer.param_groups]
+        assert rates == pytest.approx([rates[0] * share for share in (1, 1, 0.5, 0.5, 0.25, 0.25)])
+        seen.add(round(rates[0], 9))
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 5 == 0:
+            schedule.after_validation(1.0)
+    assert len(seen) > 1
+
+
+def test_frozen_layers_have_no_rate():
+    model = make_model(hidden_sizes=[4, 8, 8])
+    model.freeze(2)
+    groups = make_optimizer(model, {"name": "sgd", "lr": 0.1}, 0.5).param_groups
+    assert sorted({group["lr"] for group in groups if group["params"]}) == pytest.approx([0.05, 0.1])
+    model.freeze()
+    model.head.requires_grad_(False)
+    with pytest.raises(CellsError, match="no weight of the model learns"):
+        make_optimizer(model, {"name": "sgd", "lr": 0.1}, 0.5)
+
+
+# ---------------------------------------------------------------- accuracy and validation
+
+
+def test_accuracy_of_a_batch():
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    right = ClassificationTask().accuracy(logits, {"labels": torch.tensor([0, 2, 1, 2])})
+    assert right.item() == 0.75
+    soft = torch.tensor([[0.7, 0.3, 0.0], [0.6, 0.0, 0.4], [0.1, 0.5, 0.4], [0.9, 0.1, 0.0]])
+    assert ClassificationTask().accuracy(logits, {"labels": soft}).item() == 0.75  # the main label
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_scores_are_those_of_prediction_and_the_loss_is_the_mean_over_images(several):
+    """Also of images of several sizes, which the pipeline never pads."""
+    kind = {"problem_type": "multi_label_classification"} if several else {"loss_name": "focal"}
+    model = make_model(class_weights=[1.0, 2.0, 3.0], **kind).train()
+    rows = make_rows(70, "labels" if several else "label", sizes=((16, 16), (16, 16), (12, 20)))
+    scores = validate(ClassificationTask(), model, PROCESSOR, rows, Accelerator(cpu=True))
+    assert model.training
+    model.eval()
+    truths = torch.zeros(70, 3)
+    for number, row in enumerate(rows):
+        truths[number, row["labels"] if several else row["label"]] = 1
+    with torch.no_grad():
+        logits = torch.cat([model(PROCESSOR(row["image"])["pixel_values"]).logits for row in rows])
+    name = "bce" if several else "focal"
+    assert scores["loss"] == pytest.approx(
+        classification_loss(logits, truths, name, multi_label=several).item(), rel=1e-4
+    )
+    probabilities = model.probabilities(logits).numpy()
+    if several:
+        assert scores["exact_match"] == pytest.approx(((probabilities >= 0.5) == (truths > 0).numpy()).all(1).mean())
+    else:
+        right = probabilities.argmax(1) == truths.argmax(1).numpy()
+        assert scores["accuracy"] == pytest.approx(right.mean())
+        recalls = [right[truths[:, k].numpy() > 0].mean() for k in range(3)]
+        assert scores["mean_class_accuracy"] == pytest.approx(np.mean(recalls))
+    assert set(scores) <= set(ClassificationTask().metric_names())
+    assert all(isinstance(value, float) for value in scores.values())
+
+
+def test_thresholds_have_no_part_in_validation():
+    """They are chosen on it, afterwards."""
+    rows, task = make_rows(12), ClassificationTask()
+    plain = validate(task, make_model(), PROCESSOR, rows, Accelerator(cpu=True))
+    decided = make_model(decision_thresholds={"a": 0.01, "b": 0.9, "c": 0.9})
+    assert validate(task, decided, PROCESSOR, rows, Accelerator(cpu=True)) == plain
+
+
+def score_in_two_processes(folder):
+    """Running statistics drift apart, as without SyncBatchNorm; then both validate."""
+    accelerator = Accelerator(cpu=True)
+    model = make_model()
+    wrapped = accelerator.prepare(model)
+    for step in range(3):
+        torch.manual_seed(10 * step + accelerator.process_index)
+        wrapped(torch.rand(4, 1, 16, 16) * (1 + accelerator.process_index)).logits.sum().backward()
+    own = {k: v.clone() for k, v in model.named_buffers()}
+    scores = {
+        count: validate(ClassificationTask(), model, PROCESSOR, make_rows(count), accelerator)
+        for count in (13, 1, 2)
+    }
+    rank = accelerator.process_index
+    (folder / f"{rank}.json").write_text(json.dumps(scores))
+    torch.save({"own": own, "model": model.state_dict()}, folder / f"{rank}.pt")
+
+
+def test_two_processes_score_as_one(tmp_path):
+    """13 rows do not divide by 2, and one row leaves a process with none."""
+    for one in pair(tmp_path, "validate", score_in_two_processes, tmp_path):
+        one.check()
+    scores = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert scores[0] == scores[1]  # all processes know the same
+    saved = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert any(not torch.equal(value, saved[1]["own"][name]) for name, value in saved[0]["own"].items())
+    model = make_model()
+    model.load_state_dict(saved[0]["model"])  # the weights that the main process would save
+    for count in (13, 1, 2):
+        alone = validate(ClassificationTask(), model, PROCESSOR, make_rows(count), Accelerator(cpu=True))
+        assert scores[0][str(count)] == pytest.approx(alone, rel=1e-6)  # other batches, other rounding
+    assert len(scores[0]["13"]) > 8
+
+
+# ---------------------------------------------------------------- resuming
+
+
+@pytest.fixture(scope="module")
+def hard(cells, cache, tmp_path_factory):
+    """A recipe with everything that has a state, and a run of it that nothing stopped."""
+    folder = tmp_path_factory.mktemp("hard")
+    recipe = write(folder / "hard.yaml", cells, **HARD)
+    Run(folder / "log", train_here, recipe, folder / "run", cache).check()
+    return recipe, folder / "run"
+
+
+def test_a_resumed_classifier_ends_with_the_same_bits(hard, cache, tmp_path):
+    """Stopped in the middle of the first and of the second epoch; the accuracy of an epoch is that of all its batches."""
+    recipe, whole = hard
+    rows = history(whole)
+    assert [row["step"] for row in rows] == ["6", "12", "18"]
+    assert len({row["train_accuracy"] for row in rows}) > 1
+    run = tmp_path / "run"
+    Run(tmp_path / "1", train_here, recipe, run, cache, signal_at=3).check(143)
+    (first,) = list_checkpoints(run / "checkpoints")
+    state = read_checkpoint(first)["state"]
+    assert (state["step"], state["step_in_epoch"]) == (4, 4)
+    assert state["accuracy_sums"] == [state["accuracy_sum"]] and state["accuracy_sum"] >= 0
+    Run(tmp_path / "2", train_here, recipe, run, cache, ["training.workers=1"], signal_at=9).check(143)
+    Run(tmp_path / "3", train_here, recipe, run, cache).check()
+    assert_same_run(whole, run)
+
+
+# ---------------------------------------------------------------- data that does not fit
+
+
+def check(splits, *overrides):
+    ClassificationTask().check_truth(load_recipe("cells_classification", overrides), splits)
+
+
+def test_data_without_what_a_classifier_needs():
+    check(splits_of([0, 1, 2]))
+    check(splits_of([[0], []], several=True))
+    with pytest.raises(CellsError, match="has one class only; a classifier needs two"):
+        check(splits_of([1, 1]))
+    with pytest.raises(CellsError, match="has no image of b; choose another split_seed or fold"):
+        check(splits_of([0, 2]))
+    unlabelled = datasets.DatasetDict(train=datasets.Dataset.from_dict({"image_id": ["a"]}))
+    with pytest.raises(CellsError, match="cell_classification learns from label, which .* does not have"):
+        check(unlabelled)
+
+
+def test_images_of_several_sizes_are_one_clear_line(cells, tmp_path):
+    data = shutil.copytree(cells, tmp_path / "sizes")
+    for number, path in enumerate(sorted((data / "dark").iterdir())):
+        if number % 2:
+            Image.open(path).resize((20, 24)).save(path)
+    recipe = load_recipe(write(tmp_path / "tiny.yaml", data), ["processor.size=", "training.batch_size=24"])
+    recipe["output_dir"] = str(tmp_path / "run")
+    with pytest.raises(CellsError, match=r"images are of several sizes \(24x20 and 32x32\).*processor\.size="):
+        setup.prepare(recipe, None)
