@@ -8,7 +8,7 @@ Layout:
     <split>/segments/NNNNNN.png      palette PNG: the colours of the classes, and their ids as values
     <split>/instances/NNNNNN.png     16-bit labels, 0 background
     backgrounds/<split>-NNNN.png     1000x1000, on reference glass; .json holds the positions
-    manifest.json                    counts; written last: its presence says that all is there
+    manifest.json                    counts of objects and source samples; written last: with it all is there
 """
 
 from collections import Counter, defaultdict
@@ -113,7 +113,14 @@ def compose_dataset(
     worker = (str(library), samples.fingerprint, str(output), seed, tuple(leave_out))
     for _ in track(_run(worker, samples, jobs, workers), "Composing", total=missing):
         pass
-    write_json(output / "manifest.json", {**composition, "objects": count_objects(output, used)})
+    counts = samples.counts()
+    manifest = {
+        **composition,
+        # How many source samples stand behind the objects: with a handful a score tells little.
+        "source_samples": {split: {name: counts[name][split] for name in counts} for split in used},
+        "objects": count_objects(output, used),
+    }
+    write_json(output / "manifest.json", manifest)
     return output
 
 

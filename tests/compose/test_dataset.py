@@ -72,6 +72,17 @@ def test_segments_instances_and_labels_say_the_same(composed):
             assert cell["pixels"] == (instances == cell["id"]).sum()
 
 
+def test_the_manifest_counts_objects_and_their_source_samples(composed):
+    manifest = json.loads((composed / "manifest.json").read_text())
+    counted = {split: Counter() for split in ("train", "validation", "test")}
+    for label in labels(composed):
+        counted[label["split"]].update(cell["class"] for cell in label["objects"])
+    for split, counts in counted.items():
+        assert manifest["objects"][split] == {name: counts[name] for name in CLASS_NAMES[1:]}
+        assert manifest["source_samples"][split]["neutrophil"] == 1
+        assert manifest["source_samples"][split]["platelet_clump"] == 4
+
+
 def test_every_cell_comes_from_its_split(composed, cells: Library):
     split_of = {sample.sample_id: sample.split for sample in cells.samples}
     class_of = {sample.sample_id: sample.class_name for sample in cells.samples}
