@@ -165,7 +165,7 @@ def training_targets(truth: np.ndarray, instances: bool) -> dict[str, Tensor]:
 def balanced_weights(values: Sequence[Any], power: float = 0.5) -> np.ndarray:
     """Weigh rows by how rare their value is: count^-power, so 0.5 halves the imbalance on a log scale."""
     _, inverse, counts = np.unique([str(v) for v in values], return_inverse=True, return_counts=True)
-    weights = counts[inverse] ** -power
+    weights = counts[inverse].astype(np.float64) ** -power
     return weights / weights.sum()
 
 

@@ -32,6 +32,11 @@ class ClassificationTask(Task):
     def check_truth(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> None:
         """Refuse a dataset without labels, or with one class only."""
         name, train = recipe["data"]["name"], splits["train"]
+        if recipe["evaluation"]["test_time_augmentation"]:
+            raise CellsError(
+                "evaluation.test_time_augmentation is for segmentation; a classifier takes "
+                "model.config.test_time_views=8"
+            )
         if not {"label", "labels"} & set(train.column_names):
             raise CellsError(
                 f"{self.model_type} learns from label, which {name} does not have; "

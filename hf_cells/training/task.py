@@ -14,6 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import CellsError
+
 Rows = Sequence[dict[str, Any]]
 
 
@@ -48,6 +50,8 @@ class Task(ABC):
 
     def extra_rows(self, recipe: dict[str, Any]) -> list[dict[str, Any]]:
         """Return simulated rows that join the training split."""
+        if recipe["data"]["simulated_extra"]:
+            raise CellsError("data.simulated_extra is for models that find nuclei; set it to 0")
         return []
 
     @abstractmethod

@@ -471,6 +471,10 @@ def test_data_without_what_a_classifier_needs():
         check(splits_of([1, 1]))
     with pytest.raises(CellsError, match="has no image of b; choose another split_seed or fold"):
         check(splits_of([0, 2]))
+    with pytest.raises(CellsError, match="takes model.config.test_time_views=8"):
+        check(splits_of([0, 1, 2]), "evaluation.test_time_augmentation=true")
+    with pytest.raises(CellsError, match="data.simulated_extra is for models that find nuclei"):
+        ClassificationTask().extra_rows(load_recipe("cells_classification", ["data.simulated_extra=8"]))
     unlabelled = datasets.DatasetDict(train=datasets.Dataset.from_dict({"image_id": ["a"]}))
     with pytest.raises(CellsError, match="cell_classification learns from label, which .* does not have"):
         check(unlabelled)
