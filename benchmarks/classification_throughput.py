@@ -29,6 +29,7 @@ from torchvision import transforms
 import hf_cells
 from hf_cells.data.samples import ImageRows
 from hf_cells.models import CellClassificationPipeline
+from hf_cells.quiet import quiet_libraries
 from hf_cells.simulate import SIMULATORS
 from hf_cells.training.classification import ClassificationTask
 from hf_cells.training.loop import train
@@ -257,6 +258,7 @@ def main() -> None:
         "--limit", type=float, default=4, help="times our time after which the plain loop gives up"
     )
     options = parser.parse_args()
+    quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
         print("preparing the images", flush=True)
         if not options.data_dir:

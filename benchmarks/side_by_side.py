@@ -62,6 +62,7 @@ def plain_steps(
 
 def plain_speed(model: Any, loader: DataLoader[Any], lr: float, steps: int) -> float:
     """Images per second of the plain loop."""
+    print(f"plain loop: {WARM_UP} steps of warm-up, then {steps}", flush=True)
     training = plain_steps(model, loader, lr, WARM_UP + steps)
     for _ in range(WARM_UP):
         next(training)
@@ -80,6 +81,7 @@ def our_speed(recipe: dict[str, Any]) -> tuple[float, str]:
 
     Both epochs have the same images. So the second shows what all later ones of a training are: decoded before.
     """
+    print("hf-cells: timing the precisions, then two epochs", flush=True)
     setup, _ = prepare(recipe, None)
     order = setup.batches.order
     order.length = min(order.length, order.samples)

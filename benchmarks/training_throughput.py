@@ -21,6 +21,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import hf_cells
+from hf_cells.quiet import quiet_libraries
 from hf_cells.training.recipe import load_recipe
 from hf_cells.training.setup import build_model
 from hf_cells.training.task import task_of
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("--data_dir", help="dsb2018 folder or zip; simulated when left out")
     parser.add_argument("--steps", type=int, default=12, help="steps timed in each loop")
     options = parser.parse_args()
+    quiet_libraries()
     with tempfile.TemporaryDirectory() as folder:
         print("preparing the images", flush=True)
         data_dir = options.data_dir or str(hf_cells.simulate_dsb2018(Path(folder) / "data", n_train=96))

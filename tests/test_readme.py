@@ -85,6 +85,8 @@ def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.
 
     words = shlex.split(command)
     assert words[0] == "hf-cells"
+    if words[1] == "simulate":  # the folder is there already, for the commands that read it
+        words[words.index("--output_dir") + 1] += "_anew"
     if words[1] == "search":
         words[words.index("--trials") + 1] = "1"
         words += ["--epochs", "1", "--output_dir", "search", "--no-final", *SHORT, *CLASSIFICATION]

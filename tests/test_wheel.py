@@ -16,8 +16,8 @@ from hf_cells.hub.card import _template
 from hf_cells.training.recipe import load_recipe, recipe_names
 
 print(hf_cells.__file__)
-assert list(dataset_names()) == ["dsb2018"], dataset_names()
-assert all(path.exists() for path in script_sources(builder_class("dsb2018")))
+assert {"dsb2018", "glomeruli", "hep2"} <= set(dataset_names()), dataset_names()
+assert all(path.exists() for name in dataset_names() for path in script_sources(builder_class(name)))
 assert {"quickstart", "dsb2018_instance"} <= set(recipe_names())
 assert load_recipe("quickstart")["data"]["simulate"]["n_train"] > 0
 _template()

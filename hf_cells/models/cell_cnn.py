@@ -201,6 +201,7 @@ class ClassifierHead(nn.Module):
 
     def __init__(self, config: CellClassificationConfig, features: int):
         super().__init__()
+        self.features = features
         widths = [features, *config.head_hidden_sizes]
         drops = config.head_dropout
         drops = list(drops) if isinstance(drops, (list, tuple)) else [drops] * len(widths)
@@ -218,7 +219,16 @@ class ClassifierHead(nn.Module):
         self.classifier = nn.Linear(widths[-1], config.num_labels or 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, num_labels)` logits of `(B, D)` features."""
+        """Return `(B, num_labels)` logits of `(B, D)` features.
+
+        Raises:
+            ValueError: The features are of another number than the head was built for.
+        """
+        if x.shape[1] != self.features:
+            raise ValueError(
+                f"the head takes {self.features} features and gets {x.shape[1]}: with pooling='flatten' the image "
+                "processor's size must be the model's image_size"
+            )
         return self.classifier(self.dropout(self.hidden(self.standardise(x))))
 
 

@@ -64,6 +64,8 @@ class ClassificationTask(Task):
         several = "labels" in train.column_names
         kind = "multi_label_classification" if several else "single_label_classification"
         given: dict[str, Any] = {"id2label": dict(enumerate(names)), "problem_type": kind}
+        if size := recipe["processor"].get("crop_size") or recipe["processor"].get("size"):
+            given["image_size"] = [size["height"], size["width"]]
         wish = recipe["training"]["class_weights"]
         if wish == "balanced":
             labels = train["labels"] if several else [[label] for label in train["label"]]

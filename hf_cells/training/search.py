@@ -121,6 +121,10 @@ def _open(recipe: dict[str, Any], space: Space | None, share: float, epochs: int
     base["evaluation"]["metric"] = metric
     write_plan(base, [], folder)
     space = default_space(base, several) if space is None else space
+    if not space:
+        raise CellsError(
+            f"nothing to search for in {base['name']}, whose schedule sets the rates; give a --space"
+        )
     check_space(space, folder / "base.yaml")
     if metric == "loss" and any(word in json.dumps(space) for word in ("loss_name", "head_type")):
         raise CellsError(
@@ -205,6 +209,7 @@ class Search:
 
     def go_on(self, trials: int, until: float) -> None:
         """Run trials until there are so many, or the time is over."""
+        self._drop_checkpoints()  # of a trial that was interrupted
         while (done := len(finished(self.study))) < trials and time.monotonic() < until:
             # A sampler of its own for every trial, so that a search that is continued draws what it would have drawn.
             number = len(self.study.get_trials(deepcopy=False))
@@ -219,11 +224,12 @@ class Search:
             finally:
                 forget_run()
                 write_trials(self.study, self.metric, self.folder / "trials.csv")
+            self._drop_checkpoints()
             print(f"trial {number}: {outcome(self.study.trials[-1], self.metric)}", flush=True)
 
     def run_trial(self, trial: optuna.Trial) -> float:
         """Train with the settings of a trial; returns its best validation score."""
-        settings = suggest(trial, self.space) if trial.number else {}
+        settings = suggest(trial, self.space) if finished(self.study) else {}
         trial.set_user_attr("settings", settings)
         print(f": {drawn(trial)}", flush=True)
         run_dir = self.folder / "trials" / f"{trial.number:03d}"
@@ -241,8 +247,6 @@ class Search:
         except FAILURES as error:
             trial.set_user_attr("error", reason_of(error))
             raise
-        finally:
-            shutil.rmtree(run_dir / "checkpoints", ignore_errors=True)
 
     def _recipe(self, settings: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         recipe = load_recipe(self.folder / "base.yaml", Variant("trial", settings).overrides)
@@ -262,6 +266,10 @@ class Search:
             **self.study.user_attrs.get("speed", {}),
         }
         return recipe
+
+    def _drop_checkpoints(self) -> None:
+        for checkpoints in self.folder.glob("trials/*/checkpoints"):
+            shutil.rmtree(checkpoints, ignore_errors=True)
 
     def _keep_speed(self, setup: Setup) -> None:
         """What `auto` chose for the first trial holds for all, so that their times can be compared."""

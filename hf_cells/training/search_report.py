@@ -35,7 +35,7 @@ def outcome(trial: "FrozenTrial", metric: str) -> str:
     known, state = trial.user_attrs, state_of(trial)
     if state in ("failed", "interrupted"):
         return f"{state}: {known.get('error', 'ended from outside')}"
-    text = f"{metric} {known['score']:.4f} in {known['seconds']:.0f} s"
+    text = f"{metric} {known['score']:.4f} in {known['seconds']:.1f} s"
     return text if state == "complete" else f"{text}, stopped after {known['epochs']} epochs"
 
 
@@ -83,7 +83,7 @@ def report(study: "optuna.Study", base: dict[str, Any], folder: Path) -> Variant
         [
             str(trial.number),
             f"{trial.user_attrs['score']:.4f}",
-            f"{trial.user_attrs['seconds']:.0f}",
+            f"{trial.user_attrs['seconds']:.1f}",
             f"{trial.user_attrs['parameters']:,}",
             drawn(trial),
         ]
@@ -101,7 +101,7 @@ def report(study: "optuna.Study", base: dict[str, Any], folder: Path) -> Variant
 
 def drawn(trial: "optuna.Trial | FrozenTrial") -> str:
     """Return what a trial drew, in a line."""
-    values = ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items())
+    values = ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in trial.params.items())
     return values or "the recipe as it is"
 
 

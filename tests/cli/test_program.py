@@ -9,6 +9,7 @@ from typer.testing import Result
 
 import hf_cells
 from hf_cells.errors import CellsError
+from hf_cells.simulate import SIMULATORS
 
 Cli = Callable[..., Result]
 VERBS = ["datasets", "simulate", "audit", "prepare", "train", "search", "evaluate", "predict", "card", "push"]
@@ -67,7 +68,7 @@ def simulation_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> 
     def fail(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr("hf_cells.simulate.simulate_dsb2018", fail)
+    monkeypatch.setitem(SIMULATORS, "dsb2018", fail)
     return ["simulate", "dsb2018", "--output_dir", "x"]
 
 

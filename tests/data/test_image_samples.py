@@ -14,7 +14,9 @@ from hf_cells.data.samples import EpochBatches, EpochOrder, loader
 from hf_cells.errors import CellsError
 from hf_cells.models import CellClassificationImageProcessor
 
-EVERYTHING = ImageAugmentation(rotation=180.0, shift=0.1, contrast=0.3, blur=1.0, noise=0.02, horizontal_flip=True)
+EVERYTHING = ImageAugmentation(
+    rotation=180.0, shift=0.1, contrast=0.3, blur=1.0, noise=0.02, horizontal_flip=True
+)
 
 
 def png(array) -> bytes:

@@ -91,7 +91,9 @@ def test_every_split_holds_every_class_where_the_cases_allow_it():
     for seed in range(30):  # one case in four has any sclerotic crop: most shuffles leave a split without
         groups = [f"case {i // 3}" for i in range(72)]
         labels = ["1" if i // 3 % 4 == 0 else "0" for i in range(72)]
-        sides = assign_stratified_splits(groups, [[label] for label in labels], {"test": 0.1, "validation": 0.1}, seed)
+        sides = assign_stratified_splits(
+            groups, [[label] for label in labels], {"test": 0.1, "validation": 0.1}, seed
+        )
         assert len(set(zip(sides, labels))) == 6
         assert len(set(zip(sides, groups))) == 24
         order = draw.sample(range(72), 72)

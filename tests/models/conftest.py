@@ -70,9 +70,7 @@ def classification_model(classification_processor) -> models.CellForImageClassif
     model = models.CellForImageClassification(config)
     labels = torch.arange(24) % 3
     images = [draw_pattern(int(label), seed) for seed, label in enumerate(labels)]
-    model = _trained(
-        model, 40, pixel_values=classification_processor(images)["pixel_values"], labels=labels
-    )
+    model = _trained(model, 40, pixel_values=classification_processor(images)["pixel_values"], labels=labels)
     model.fold_temperature(1.7)
     return model
 

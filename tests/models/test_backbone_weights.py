@@ -68,7 +68,7 @@ def test_inflation_keeps_the_sum_over_the_channels(channels, old, seed):
     torch.testing.assert_close(made.sum(1), weight.sum(1), atol=1e-5, rtol=1e-5)
     if channels == old:
         assert torch.equal(made, weight)
-    if channels > old:  # the first channels still differ among themselves as they did; the further ones are alike
+    if channels > old:  # the first ones still differ among themselves as they did; the further ones are alike
         torch.testing.assert_close(made[:, :old].diff(dim=1), weight.diff(dim=1), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(made[:, old:].diff(dim=1), torch.zeros(4, channels - old - 1, 3, 3))
 
@@ -90,8 +90,8 @@ def test_alexnet_from_a_local_file(tmp_path):
     from torchvision.models import alexnet
 
     torch.manual_seed(0)
-    state = alexnet(weights=None).state_dict()
-    save_file({name: value for name, value in state.items() if "features" in name}, tmp_path / "a.safetensors")
+    state = alexnet(weights=None).features.state_dict(prefix="features.")
+    save_file(state, tmp_path / "a.safetensors")
     model = build(tmp_path, backbone="alexnet", num_channels=1)
     loaded = model.backbone.state_dict()
     assert torch.equal(loaded["features.10.weight"], state["features.10.weight"])
@@ -131,7 +131,7 @@ def test_alexnet_without_a_network_is_explained(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"no weights for backbone 'alexnet': Network is unreachable; go online"):
+    with pytest.raises(ValueError, match="no weights for backbone 'alexnet': Network is unreachable; go"):
         build(True, backbone="alexnet")
 
 

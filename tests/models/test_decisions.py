@@ -55,10 +55,12 @@ def test_several_classes_by_the_largest_ratio():
     assert decide(rows, {"c": 0.25}, THREE, False).tolist() == [2, 2, 2]
     # 0.6 / 0.6 against 0.3 / 0.3: the later one
     assert decide([[0.6, 0.1, 0.3]], {"a": 0.6, "c": 0.3}, THREE, False).tolist() == [2]
+    assert 0.3 / 0.9 < 0.1 / 0.3  # equal but for rounding, which must not undo the tie
+    assert decide([[0.1, 0.6, 0.3]], {"a": 0.3, "b": 9.0, "c": 0.9}, THREE, False).tolist() == [2]
 
 
 @QUIET
-@given(st.lists(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), min_size=1, max_size=8), st.floats(0.1, 9))
+@given(st.lists(st.tuples(*[st.floats(0.01, 1)] * 3), min_size=1, max_size=8), st.floats(0.1, 9))
 def test_only_ratios_of_thresholds_matter(rows, factor):
     values = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
     chosen = {"a": 0.5, "b": 0.3, "c": 0.2}

@@ -120,8 +120,8 @@ def test_the_order_is_square_size_crop():
     column = made[0].mean(0)
     assert column.argmax() in (4, 5)
     assert column.sum().item() == pytest.approx(1.0, abs=0.05)  # two pixels of forty, halved
-    stretched = pixels(image, size={"height": 20, "width": 20})
-    assert stretched[0].mean(0).sum().item() == pytest.approx(2.0, abs=0.1)  # without a square: as wide as before
+    stretched = pixels(image, size={"height": 20, "width": 20})  # without a square: as wide as before
+    assert stretched[0].mean(0).sum().item() == pytest.approx(2.0, abs=0.1)
 
 
 def test_mean_and_deviation_come_last():

@@ -31,7 +31,6 @@ from hf_cells.training import loop, setup
 from hf_cells.training.checkpoints import list_checkpoints, read_checkpoint
 from hf_cells.training.classification import ClassificationTask
 from hf_cells.training.finish import finish
-from hf_cells.training.optimisers import Schedule, make_optimizer
 from hf_cells.training.recipe import load_recipe
 from hf_cells.training.validation import validate
 
@@ -107,7 +106,9 @@ def make_model(**changes) -> CellForImageClassification:
     return CellForImageClassification(CellClassificationConfig(**config))
 
 
-PROCESSOR = CellClassificationImageProcessor(num_channels=1, scaling="dtype", image_mean=[0.3], image_std=[0.2])
+PROCESSOR = CellClassificationImageProcessor(
+    num_channels=1, scaling="dtype", image_mean=[0.3], image_std=[0.2]
+)
 
 
 # ---------------------------------------------------------------- a whole training
@@ -136,8 +137,9 @@ def test_a_classifier_learns(trained):
     rows = rows_of(run)
     assert len(rows) == 6
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
-    for name in ("train_accuracy", "validation_accuracy", "validation_mean_class_accuracy", "validation_loss"):
-        assert all(0 <= float(row[name]) for row in rows), name
+    for name in ("train_accuracy", "validation_accuracy", "validation_mean_class_accuracy"):
+        assert all(0 <= float(row[name]) <= 1 for row in rows), name
+    assert all(float(row["validation_loss"]) > 0 for row in rows)
     assert float(rows[-1]["train_accuracy"]) > 0.8
     assert max(float(row["validation_mean_class_accuracy"]) for row in rows) > 0.8
 
@@ -283,68 +285,6 @@ def test_frozen_layers_stay_through_a_training(prepare, freeze):
     assert learning == sum(parameter.requires_grad for parameter in made.model.parameters())
 
 
-TINY_VIT = {"backbone": "test_vit", "pooling": None, "backbone_kwargs": {"img_size": 32}}
-
-
-@pytest.mark.parametrize("changes", [{"hidden_sizes": [4, 8, 8]}, TINY_VIT], ids=str)
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
-def test_each_layer_learns_at_a_share_of_the_rate_of_the_one_above(changes, name):
-    model = make_model(**changes)
-    groups = make_optimizer(model, {"name": name, "lr": 0.1, "weight_decay": 0.2}, 0.5).param_groups
-    rate = {id(p): group["lr"] for group in groups for p in group["params"]}
-    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert set(rate) == {id(p) for p in model.parameters()}
-    assert sum(len(group["params"]) for group in groups) == len(rate)
-    assert all(rate[id(p)] == pytest.approx(0.1) for p in model.head.parameters())
-    layers = model.layers()
-    for height, layer in enumerate(reversed(layers), 1):
-        assert all(rate[id(p)] == pytest.approx(0.1 * 0.5**height) for p in layer.parameters())
-    for parameter in model.backbone.parameters(recurse=False):  # class token and positions: with the input
-        assert rate[id(parameter)] == pytest.approx(0.1 * 0.5 ** len(layers))
-    assert all(decay[id(p)] == (0.2 if p.ndim > 1 else 0) for p in model.parameters())
-    assert groups[0]["lr"] == pytest.approx(0.1)  # the one that displays show
-    plain = make_optimizer(make_model(**changes), {"name": name}, 0.5).param_groups  # torch's own rate
-    assert {round(group["lr"] / plain[0]["lr"], 6) for group in plain} == {
-        round(0.5**height, 6) for height in range(len(layers) + 1)
-    }
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"name": "cosine", "warmup": 2},
-        {"name": "one_cycle"},
-        {"name": "piecewise", "milestones": [1], "values": [0.1, 0.01]},
-        {"name": "plateau", "factor": 0.5, "patience": 0},
-    ],
-    ids=lambda settings: settings["name"],
-)
-def test_schedules_keep_the_shares(settings):
-    model = make_model()
-    optimizer = make_optimizer(model, {"name": "adamw", "lr": 0.1}, 0.5)
-    schedule, seen = Schedule(optimizer, settings, 5, 4), set()
-    for step in range(20):
-        rates = [group["lr"] for group in optimizer.param_groups]
-        assert rates == pytest.approx([rates[0] * share for share in (1, 1, 0.5, 0.5, 0.25, 0.25)])
-        seen.add(round(rates[0], 9))
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % 5 == 0:
-            schedule.after_validation(1.0)
-    assert len(seen) > 1
-
-
-def test_frozen_layers_have_no_rate():
-    model = make_model(hidden_sizes=[4, 8, 8])
-    model.freeze(2)
-    groups = make_optimizer(model, {"name": "sgd", "lr": 0.1}, 0.5).param_groups
-    assert sorted({group["lr"] for group in groups if group["params"]}) == pytest.approx([0.05, 0.1])
-    model.freeze()
-    model.head.requires_grad_(False)
-    with pytest.raises(CellsError, match="no weight of the model learns"):
-        make_optimizer(model, {"name": "sgd", "lr": 0.1}, 0.5)
-
-
 # ---------------------------------------------------------------- accuracy and validation
 
 
@@ -376,7 +316,8 @@ def test_scores_are_those_of_prediction_and_the_loss_is_the_mean_over_images(sev
     )
     probabilities = model.probabilities(logits).numpy()
     if several:
-        assert scores["exact_match"] == pytest.approx(((probabilities >= 0.5) == (truths > 0).numpy()).all(1).mean())
+        right = ((probabilities >= 0.5) == (truths > 0).numpy()).all(1)
+        assert scores["exact_match"] == pytest.approx(right.mean())
     else:
         right = probabilities.argmax(1) == truths.argmax(1).numpy()
         assert scores["accuracy"] == pytest.approx(right.mean())
@@ -441,7 +382,7 @@ def hard(cells, cache, tmp_path_factory):
 
 
 def test_a_resumed_classifier_ends_with_the_same_bits(hard, cache, tmp_path):
-    """Stopped in the middle of the first and of the second epoch; the accuracy of an epoch is that of all its batches."""
+    """Stopped in the middle of the first and of the second epoch; an epoch's accuracy is that of all its batches."""
     recipe, whole = hard
     rows = history(whole)
     assert [row["step"] for row in rows] == ["6", "12", "18"]
@@ -487,5 +428,6 @@ def test_images_of_several_sizes_are_one_clear_line(cells, tmp_path):
             Image.open(path).resize((20, 24)).save(path)
     recipe = load_recipe(write(tmp_path / "tiny.yaml", data), ["processor.size=", "training.batch_size=24"])
     recipe["output_dir"] = str(tmp_path / "run")
-    with pytest.raises(CellsError, match=r"images are of several sizes \(24x20 and 32x32\).*processor\.size="):
+    words = r"images are of several sizes \(24x20 and 32x32\).*processor\.size="
+    with pytest.raises(CellsError, match=words):
         setup.prepare(recipe, None)

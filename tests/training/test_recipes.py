@@ -339,9 +339,7 @@ def test_what_only_classifiers_have():
 
 
 def test_labels_of_a_recipe():
-    model, _, _ = build(
-        load_recipe("dsb2018_unet", ["model.config.id2label={0: ground, 1: cell, 2: wall}"])
-    )
+    model, _, _ = build(load_recipe("dsb2018_unet", ["model.config.id2label={0: ground, 1: cell, 2: wall}"]))
     assert model.config.id2label == {0: "ground", 1: "cell", 2: "wall"}
     assert model.config.label2id == {"ground": 0, "cell": 1, "wall": 2}
     assert model.config.num_labels == 3

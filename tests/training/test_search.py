@@ -163,12 +163,16 @@ def test_a_search_continued_is_the_search_in_one_go_and_its_winner_is_trained(lo
         look(4, "training.batch_size=4")
 
 
-def test_a_search_that_is_killed_in_a_trial_goes_on(look, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "validation, states",
+    [(1, ["interrupted", "complete", "complete"]), (3, ["complete", "interrupted", "complete"])],
+)
+def test_a_search_that_is_killed_in_a_trial_goes_on(look, monkeypatch, capsys, validation, states):
     validate, calls = loop.validate, []
 
     def signalled(*arguments, **settings):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == validation:
             os.kill(os.getpid(), signal.SIGTERM)
         return validate(*arguments, **settings)
 
@@ -179,7 +183,9 @@ def test_a_search_that_is_killed_in_a_trial_goes_on(look, monkeypatch, capsys):
     assert caught.value.code == 143
     assert "the same command continues the search" in capsys.readouterr().out
     folder = look(2)
-    assert [row["state"] for row in table(folder)] == ["complete", "interrupted", "complete"]
+    assert [row["state"] for row in table(folder)] == states
+    rates = [row["training.optimizer.lr"] for row in table(folder) if row["state"] == "complete"]
+    assert rates[0] == "" and rates[1] != ""  # the recipe as it is comes first
     assert not list(folder.rglob("*.safetensors"))
 
 
@@ -204,7 +210,7 @@ def test_trials_that_fail_and_trials_that_are_stopped(look, scripted, capsys):
     assert [row["epochs"] for row in rows] == ["3", "", "3", "", "3", "3", "2", "3"]
     said = capsys.readouterr().out
     assert "the winner is trial 4" in said and "Traceback" not in said
-    assert "trial 6: mean_class_accuracy 0.5500 in 2 s, stopped after 2 epochs" in said
+    assert "trial 6: mean_class_accuracy 0.5500 in 2.0 s, stopped after 2 epochs" in said
     settings = yaml.safe_load((folder / "best.yaml").read_text())
     assert settings["training"]["optimizer"]["lr"] == pytest.approx(float(rows[4]["training.optimizer.lr"]))
 
@@ -339,6 +345,7 @@ def test_a_space_with_numbers_as_people_write_them(tiny, tmp_path):
         ({}, ["model.type=cell_unet"], "model.type='cell_unet' is unknown"),
         ({}, ["data.options.validation_fraction=0"], "has no validation split"),
         ({"space": None}, ["evaluation.metric=loss"], "cannot judge between losses"),
+        ({"space": {}}, [], "nothing to search for in tiny"),
     ],
 )
 def test_what_a_search_refuses(look, settings, overrides, message):
