@@ -43,7 +43,7 @@ PREDICTED = 640  # cells
 
 def throughput_recipe(steps: int) -> dict[str, Any]:
     """ResNet-18 from random weights with the crops and mirrors of the example; two epochs of so many steps."""
-    recipe = load_recipe("cells_classification")
+    recipe = load_recipe("hep2_best")
     recipe["model"]["config"] = {"backbone": "resnet18"}
     recipe["processor"] = {"scaling": "dtype", "size": {"height": SIDE, "width": SIDE}}
     recipe["processor"] |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
