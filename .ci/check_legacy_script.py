@@ -105,6 +105,57 @@ def check_glomeruli(root: Path, load: Load) -> None:
     assert len(by_image["test"]) == 20, by_image
 
 
+def check_blood_smear(root: Path, load: Load) -> None:
+    """Check the three configurations on smears of one cell each."""
+    import json
+
+    import numpy as np
+    from PIL import Image
+
+    for split, count in {"train": 3, "validation": 1, "test": 1}.items():
+        for number in range(count):
+            cell = np.zeros((16, 16), np.uint8)
+            cell[4:10, 3:9] = 1
+            colours = np.zeros((16, 16, 3), np.uint8)
+            colours[cell > 0] = (0, 255, 0)  # healthy_rbc
+            objects = [{"id": 1, "class": "healthy_rbc", "box": [3, 4, 9, 10]}]
+            for kind in ("images", "segments", "instances", "labels"):
+                (root / split / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(colours + 9).save(root / split / "images" / f"{number}.png")
+            Image.fromarray(colours).save(root / split / "segments" / f"{number}.png")
+            Image.fromarray(cell.astype(np.uint16)).save(root / split / "instances" / f"{number}.png")
+            (root / split / "labels" / f"{number}.json").write_text(json.dumps({"objects": objects}))
+
+    splits = load("semantic")
+    sizes = {name: len(split) for name, split in splits.items()}
+    assert sizes == {"train": 3, "validation": 1, "test": 1}, sizes
+    mask = np.asarray(splits["train"][0]["semantic_mask"])
+    assert set(np.unique(mask)) == {0, 9} and (mask == 9).sum() == 36, np.unique(mask)
+    row = load("instance")["test"][0]
+    assert np.asarray(row["instance_labels"]).max() == 1 and row["instance_classes"] == [8], row
+    assert load("classification")["test"][0]["labels"] == [8]
+
+
+def check_wbc_nucleus(root: Path, load: Load) -> None:
+    """Check that grey is cytoplasm and white the nucleus."""
+    import numpy as np
+    from PIL import Image
+
+    mask = np.zeros((12, 14), np.uint8)
+    mask[2:10, 2:10] = 128
+    mask[4:8, 4:8] = 255
+    (root / "Dataset 1").mkdir(parents=True)
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 255, (12, 14, 3), np.uint8)
+        Image.fromarray(pixels).save(root / "Dataset 1" / f"{number:03d}.bmp")
+        Image.fromarray(mask).save(root / "Dataset 1" / f"{number:03d}.png")
+
+    splits = load(None)
+    assert sum(map(len, splits.values())) == 20 and set(splits) == {"train", "validation", "test"}, splits
+    found = np.asarray(splits["train"][0]["semantic_mask"])
+    assert (found == np.select([mask == 255, mask == 128], [2, 1], 0)).all()
+
+
 def main() -> None:
     """Check each script with a cache and data of its own."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -113,7 +164,13 @@ def main() -> None:
 
         assert datasets.__version__.startswith("3."), datasets.__version__
         datasets.disable_progress_bars()
-        checks = {"dsb2018": check_dsb2018, "hep2": check_hep2, "glomeruli": check_glomeruli}
+        checks = {
+            "blood_smear": check_blood_smear,
+            "dsb2018": check_dsb2018,
+            "glomeruli": check_glomeruli,
+            "hep2": check_hep2,
+            "wbc_nucleus": check_wbc_nucleus,
+        }
         scripts = {path.stem for path in SCRIPTS.glob("[!_]*.py")}
         assert scripts == checks.keys(), f"no check of {scripts ^ checks.keys()}"
         for name, check in checks.items():

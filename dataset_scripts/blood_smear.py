@@ -48,6 +48,7 @@ SPLITS = {
     "val": "validation",
     "test": "test",
 }
+list_of = getattr(datasets, "List", None) or datasets.Sequence  # its name before datasets 4
 KINDS = {"images": ".png", "labels": ".json", "segments": ".png", "instances": ".png"}
 _CODES = {(r << 16) | (g << 8) | b: index for index, (r, g, b) in enumerate(CLASS_COLORS.values())}
 
@@ -94,9 +95,9 @@ class BloodSmear(datasets.GeneratorBasedBuilder):
             "semantic": {"semantic_mask": datasets.Image()},
             "instance": {
                 "instance_labels": datasets.Image(),
-                "instance_classes": datasets.List(datasets.ClassLabel(names=list(CELL_NAMES))),
+                "instance_classes": list_of(datasets.ClassLabel(names=list(CELL_NAMES))),
             },
-            "classification": {"labels": datasets.List(datasets.ClassLabel(names=list(CELL_NAMES)))},
+            "classification": {"labels": list_of(datasets.ClassLabel(names=list(CELL_NAMES)))},
         }[self.config.name]
         return datasets.DatasetInfo(
             description="Blood smears composed from single cells: white cells, platelets, red cells, malaria.",
