@@ -185,11 +185,11 @@ def our_job(recipe: dict[str, Any], mark: float) -> tuple[float, bool, str]:
     return time.perf_counter() - begun, reached, f"{settings['precision']} {settings['memory_format']}"
 
 
-def prediction(recipe: dict[str, Any], count: int = PREDICTED) -> float:
+def prediction(recipe: dict[str, Any], precision: str, count: int = PREDICTED) -> float:
     """Milliseconds a cell from its file to the decision, batch 32; the weights do not matter for that."""
     splits = load_splits(recipe)
     model, processor = build_model(recipe, ClassificationTask(), splits)
-    pipe = CellClassificationPipeline(model.eval(), image_processor=processor)
+    pipe = CellClassificationPipeline(model.eval(), image_processor=processor, precision=precision)
     rows = ImageRows(splits["train"])
     files = [rows[i % len(rows)]["image"] for i in range(count)]
     pipe(files[: 2 * BATCH], batch_size=BATCH)
@@ -210,13 +210,14 @@ def compare_throughput(options: argparse.Namespace, folder: Path) -> None:
     load_splits(recipe)  # into the cache, at nobody's cost
     plain = in_own_process(plain_throughput, recipe)
     ours, chosen = in_own_process(our_speed, recipe)
-    milliseconds = in_own_process(prediction, cells)
+    cell = {precision: in_own_process(prediction, cells, precision) for precision in ("fp32", "bf16")}
+    times = ", ".join(f"{precision} {milliseconds:.2f}" for precision, milliseconds in cell.items())
     print_table(
         f"ResNet-18, batch {BATCH}, {SIDE}x{SIDE}, {options.steps} steps",
         "images/s",
         {"plain, fp32": f"{plain:.1f}", f"hf-cells, {chosen}": f"{ours:.1f}"},
         f"ratio {ours / plain:.2f}\n"
-        f"prediction with the network of hep2_best, batch {BATCH}, fp32: {milliseconds:.2f} ms a cell",
+        f"prediction with the network of hep2_best, batch {BATCH}, ms a cell: {times}",
     )
 
 

@@ -112,7 +112,7 @@ def test_the_whole_job_ends_at_the_mark(
 
 def test_prediction_runs_from_the_files(classification: ModuleType, cells: Path, tmp_path: Path) -> None:
     recipe = small(classification, classification.whole_job_recipe(None), cells, tmp_path / "run")
-    assert classification.prediction(recipe, count=20) > 0
+    assert classification.prediction(recipe, "fp32", count=20) > 0
 
 
 def test_two_steps_of_segmentation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -268,13 +268,12 @@ def test_every_draw_from_the_default_space_is_a_model_that_learns(name, tmp_path
     for _ in range(12):
         settings = suggest(study.ask(), space)
         made = load_recipe(tmp_path / "base.yaml", Variant("x", settings).overrides)
-        config = CellClassificationConfig(**made["model"]["config"], id2label={0: "a", 1: "b"})
+        settings_of_model = {"image_size": 32, "id2label": {0: "a", 1: "b"}, **made["model"]["config"]}
+        config = CellClassificationConfig(**settings_of_model)
         if config.head_type == "svm":
             assert config.loss_name == "hinge"
         model = CellForImageClassification(config)
-        loss = model(
-            torch.rand(2, 3, config.image_size or 32, config.image_size or 32), torch.tensor([0, 1])
-        ).loss
+        loss = model(torch.rand(2, 3, 32, 32), torch.tensor([0, 1])).loss
         loss.backward()
         assert loss.isfinite()
         optimiser = make_optimizer(model, made["training"]["optimizer"])
