@@ -178,10 +178,25 @@ def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict
 
 def _network(model_class: Any, config: Any, settings: dict[str, Any]) -> Any:
     if settings["init_from"]:
-        return model_class.from_pretrained(settings["init_from"])
+        return _continued(model_class, config, settings["init_from"])
     if settings["pretrained_backbone"]:
         return model_class.from_backbone(config, settings["pretrained_backbone"])
     return model_class(config)
+
+
+# What of a classifier's configuration belongs to its data and its training, not to its network.
+_OF_TRAINING = ("id2label", "label2id", "problem_type", "class_weights", "loss_name", "focal_gamma")
+_OF_TRAINING += ("label_smoothing", "calibration_temperature", "decision_thresholds", "thresholds_chosen_on")
+
+
+def _continued(model_class: Any, config: Any, source: str) -> Any:
+    """A saved model's network and weights; a classifier gets today's classes, and a new last layer where they differ
+    in number.
+    """
+    saved = model_class.config_class.from_pretrained(source)
+    for name in _OF_TRAINING if hasattr(saved, "calibration_temperature") else ():
+        setattr(saved, name, getattr(config, name))
+    return model_class.from_pretrained(source, config=saved, ignore_mismatched_sizes=True)
 
 
 def _freeze(model: Any, what: str | int | None) -> None:

@@ -2,23 +2,20 @@
 
 from importlib import resources
 
-import datasets
 import numpy as np
 import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from built_recipes import build, training_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_cells.data.augmentation import Augmentation
 from hf_cells.data.image_augmentation import ImageAugmentation
-from hf_cells.data.registry import builder_class, dataset_names
+from hf_cells.data.registry import builder_class
 from hf_cells.errors import CellsError
-from hf_cells.training.optimisers import Schedule, make_optimizer
 from hf_cells.training.recipe import DEFAULTS, load_recipe, recipe_names, save_recipe
-from hf_cells.training.setup import build_model
-from hf_cells.training.task import task_of
 from hf_cells.training.variants import study_variants
 
 
@@ -28,23 +25,6 @@ def test_there_are_recipes_and_their_files_carry_their_names():
         recipe = load_recipe(name)
         assert recipe["name"] == name
         assert recipe["description"]
-
-
-def build(recipe):
-    """Model, processor and task of a recipe, with data that has the classes of its dataset."""
-    task = task_of(recipe["model"]["type"])
-    assert task is not None
-    named = recipe["data"]["name"] in dataset_names()
-    names = list(builder_class(recipe["data"]["name"]).class_names) if named else ["a", "b", "c"]
-    features = datasets.Features({"label": datasets.ClassLabel(names=names)})
-    train = datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
-    return *build_model(recipe, task, datasets.DatasetDict(train=train)), task
-
-
-def training_of(recipe, model):
-    training = recipe["training"]
-    optimizer = make_optimizer(model, training["optimizer"], training["layer_decay"])
-    return optimizer, Schedule(optimizer, training["schedule"], 10, training["epochs"])
 
 
 def check_data(recipe):
@@ -290,59 +270,6 @@ def test_no_such_recipe(tmp_path):
         load_recipe("quickstar")
     with pytest.raises(CellsError, match=r"none.yaml: no such recipe file"):
         load_recipe(tmp_path / "none.yaml")
-
-
-@pytest.mark.parametrize(
-    "override, message",
-    [
-        ("model.config.hiden_sizes=[8]", "model.config.hiden_sizes is unknown; choose from: hidden_sizes"),
-        ("model.config.decoder_type=unet3", "decoder_type='unet3' is unknown"),
-        ("model.config.hidden_act=relux", "hidden_act='relux' is unknown"),
-        ("processor.scalling=dtype", "processor.scalling is unknown; choose from: scaling"),
-        ("processor.scaling=log", "scaling='log' is unknown"),
-        ("model.init_from=/no/such/folder", "model or processor of the recipe: .*/no/such/folder"),
-    ],
-)
-def test_wrong_models(override, message):
-    with pytest.raises(CellsError, match=message) as caught:
-        build(load_recipe("quickstart", [override]))
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "overrides, message",
-    [
-        (["model.config.backbone=resnet99"], "model or processor of the recipe: .*Unknown model"),
-        (["model.config.hidden_act=relux"], "hidden_act='relux' is unknown"),
-        (["model.config.head=svm"], "model.config.head is unknown; choose from: head_type"),
-        (["processor.squared=white"], "processor.squared is unknown; choose from: square"),
-        (["processor.square=black"], "square='black' is unknown"),
-        (["training.class_weights=[1, 2]"], "class_weights has 2 entries for 3 labels"),
-        (["training.class_weights=rare"], "training.class_weights='rare': give balanced, a list"),
-        (["training.freeze=head"], "training.freeze='head': give backbone, or how many"),
-        (["training.freeze=9"], "training.freeze=9: the backbone has 4 layers"),
-        (["model.pretrained_backbone=/no/such/file"], "ready weights are for a timm model"),
-    ],
-)
-def test_wrong_classifiers(overrides, message):
-    with pytest.raises(CellsError, match=message) as caught:
-        build(load_recipe("cells_classification", overrides))
-    assert "\n" not in str(caught.value)
-
-
-def test_what_only_classifiers_have():
-    with pytest.raises(CellsError, match="training.freeze needs a classifier"):
-        build(load_recipe("quickstart", ["training.freeze=2"]))
-    recipe = load_recipe("quickstart", ["training.layer_decay=0.5"])
-    with pytest.raises(CellsError, match="training.layer_decay needs a classifier"):
-        training_of(recipe, build(recipe)[0])
-
-
-def test_labels_of_a_recipe():
-    model, _, _ = build(load_recipe("dsb2018_unet", ["model.config.id2label={0: ground, 1: cell, 2: wall}"]))
-    assert model.config.id2label == {0: "ground", 1: "cell", 2: "wall"}
-    assert model.config.label2id == {"ground": 0, "cell": 1, "wall": 2}
-    assert model.config.num_labels == 3
 
 
 ACCELERATE = sorted(
