@@ -98,7 +98,7 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     splits, audit = load_splits(recipe, task, run_dir, state)
     rows = ImageRows(splits["train"], task.extra_rows(recipe))
     model, processor = build_model(recipe, task, splits)
-    recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task)
+    recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task, splits)
     samples = task.samples(recipe, rows, processor)
     real = len(splits["train"])
     order = EpochOrder(
@@ -148,11 +148,12 @@ def _task(recipe: dict[str, Any]) -> Task:
     return task
 
 
-def _metric(name: str | None, task: Task) -> str:
+def _metric(name: str | None, task: Task, splits: datasets.DatasetDict) -> str:
     known = task.metric_names()
     if name and name not in known:
         raise CellsError(f"evaluation.metric={name!r} is unknown; choose from: {', '.join(known)}")
-    return name or task.default_metric
+    several = "labels" in splits["train"].column_names  # of an image; no class accuracy then
+    return name or ("mean_average_precision" if several else task.default_metric)
 
 
 def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict) -> tuple[Any, Any]:
@@ -185,8 +186,8 @@ def _network(model_class: Any, config: Any, settings: dict[str, Any]) -> Any:
 
 
 # What of a classifier's configuration belongs to its data and its training, not to its network.
-_OF_TRAINING = ("id2label", "label2id", "problem_type", "class_weights", "loss_name", "focal_gamma")
-_OF_TRAINING += ("label_smoothing", "calibration_temperature", "decision_thresholds", "thresholds_chosen_on")
+_OF_TRAINING = ["id2label", "label2id", "problem_type", "class_weights", "loss_name", "focal_gamma"]
+_OF_TRAINING += ["label_smoothing", "calibration_temperature", "decision_thresholds", "thresholds_chosen_on"]
 
 
 def _continued(model_class: Any, config: Any, source: str) -> Any:
@@ -194,7 +195,7 @@ def _continued(model_class: Any, config: Any, source: str) -> Any:
     in number.
     """
     saved = model_class.config_class.from_pretrained(source)
-    for name in _OF_TRAINING if hasattr(saved, "calibration_temperature") else ():
+    for name in _OF_TRAINING if hasattr(saved, "calibration_temperature") else []:
         setattr(saved, name, getattr(config, name))
     return model_class.from_pretrained(source, config=saved, ignore_mismatched_sizes=True)
 
