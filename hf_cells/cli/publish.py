@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ..errors import CellsError
+
 
 def card(
     model_dir: Annotated[Path, typer.Argument(help="Folder of a model, with its results.json.")],
@@ -14,6 +16,13 @@ def card(
     repo_id: Annotated[
         str | None, typer.Option("--repo_id", help="owner/name for the commands on the card.")
     ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--beside",
+            help="Folder of a run, or of several, on another split of the same data; its numbers join the card.",
+        ),
+    ] = None,
 ) -> None:
     """Write or check a model's card.
 
@@ -22,9 +31,16 @@ def card(
     \b
     Example:
       hf-cells card runs/nuclei/model
+      hf-cells card runs/hep2/model --beside runs/hep2_folds
     """  # noqa: D301
     from ..hub.card import check_card, write_card
 
+    if check and beside:
+        raise CellsError("--beside changes the card and --check only reads it; run one after the other")
+    if beside:
+        from ..evaluation.beside import put_beside
+
+        put_beside(model_dir, beside)
     if not check:
         typer.echo(f"the card is {write_card(model_dir, repo_id)}")
         return

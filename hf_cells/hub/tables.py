@@ -33,6 +33,8 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
             for name, entries in strata.items()
         ]
         tables.append(Table("Per stratum", ["Stratum", "n", *_code(columns)], rows))
+    if beside := results.get("beside"):
+        tables.append(_beside_table(beside))
     classes = {
         f"Per class: `{name}`": _with_intervals(entry["per_class"], entry.get("per_class_ci") or {})
         for name, entry in metrics.items()
@@ -41,6 +43,25 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     if "per_class" in results:
         classes["Per class"] = results["per_class"]
     return tables + [_class_table(title, entries) for title, entries in classes.items()]
+
+
+def _beside_table(beside: Iterable[Mapping[str, Any]]) -> Table:
+    """Other splits of the same data; every run stands there, because folds differ widely."""
+    rows = []
+    for entry in beside:
+        for name, metric in entry["metrics"].items():
+            mean, deviation = format_number(metric["mean"]), metric["standard_deviation"]
+            rows.append(
+                [
+                    f"`{entry['config']}`, {entry['split']}",
+                    f"`{name}`",
+                    mean if deviation is None else f"{mean} ± {format_number(deviation)}",
+                    ", ".join(map(format_number, metric["values"])),
+                    format_number(metric["difference"]),
+                ]
+            )
+    header = ["Split", "Metric", "Mean ± sd", "Each run", "Difference from the numbers above"]
+    return Table("On other splits of the same data", header, rows)
 
 
 def format_number(value: Any) -> str:

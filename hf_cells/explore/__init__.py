@@ -1,0 +1,1 @@
+"""Looking at a dataset before training on it: numbers, figures and one page."""

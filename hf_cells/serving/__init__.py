@@ -1,0 +1,1 @@
+"""The server: the Hub's inference API in front of a model."""
