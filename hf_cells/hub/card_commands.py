@@ -1,11 +1,15 @@
 """The commands on a card, in the words of the command line that is installed with it."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from ..data.registry import dataset_names
+
+# The options of `hf-cells simulate` that every simulator has, or takes by this name.
+_SIMULATE_OPTIONS = ("n_train", "n_test", "seed", "size", "looks", "bit_depth", "workers")
 
 
 def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id: str) -> list[str]:
@@ -23,7 +27,13 @@ def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id:
     commands = []
     if made:
         settings = {"seed": recipe.get("seed", 0), **made, "output_dir": "DIR"}
-        commands.append(f"hf-cells simulate {dataset['name']}{_flags(settings)}")
+        # What is no option of the verb is a setting of this simulator.
+        own = [f"{key}={_text(key, value)}" for key, value in made.items() if key not in _SIMULATE_OPTIONS]
+        options = {
+            key: value for key, value in settings.items() if key not in made or key in _SIMULATE_OPTIONS
+        }
+        words = [f"hf-cells simulate {dataset['name']}{_flags(options)}", *map(shlex.quote, own)]
+        commands.append(" ".join(words))
 
     packaged = (resources.files("hf_cells.recipes") / f"{run.get('recipe')}.yaml").is_file()
     settings = {
@@ -49,14 +59,21 @@ def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id:
     return commands
 
 
+def _text(name: str, value: Any) -> str | None:
+    """The value of a simulator's setting as one types it."""
+    if name == "size":
+        return "mixed" if value is None else "x".join(map(str, value))
+    if name == "looks":
+        return ",".join(value) if value else None
+    return value if isinstance(value, str) else json.dumps(value)  # JSON is YAML
+
+
 def _flags(settings: Mapping[str, Any]) -> str:
     """Settings as options of a command line; None is left out, True needs no value."""
     words = []
     for name, value in settings.items():
-        if name == "size":
-            value = "mixed" if value is None else "x".join(map(str, value))
-        elif name == "looks" and value:
-            value = ",".join(value)
+        if name in ("size", "looks"):
+            value = _text(name, value)
         for one in value if isinstance(value, list) else [value]:
             if one is not None:
                 words.append(f" --{name}" + ("" if one is True else f" {shlex.quote(str(one))}"))

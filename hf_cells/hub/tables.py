@@ -42,7 +42,15 @@ def result_tables(results: Mapping[str, Any]) -> list[Table]:
     }
     if "per_class" in results:
         classes["Per class"] = results["per_class"]
-    return tables + [_class_table(title, entries) for title, entries in classes.items()]
+    rare = results.get("rare_classes") or {"counts": {}}
+    for title, entries in classes.items():
+        common = {name: entry for name, entry in entries.items() if name not in rare["counts"]}
+        apart = {name: entry for name, entry in entries.items() if name in rare["counts"]}
+        tables.append(_class_table(title, common))
+        if apart:
+            few = f"fewer than {rare['fewest']} test {rare['unit']}"
+            tables.append(_class_table(f"{title}, {few}", apart))
+    return tables
 
 
 def _beside_table(beside: Iterable[Mapping[str, Any]]) -> Table:

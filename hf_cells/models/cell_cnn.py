@@ -87,6 +87,30 @@ class ResidualBlock(nn.Module):
         return self.act(y + self.shortcut(x))
 
 
+class MixStyle(nn.Module):
+    """Mixes the mean and deviation of each channel between the images of a batch (Zhou et al. 2021, arXiv:2104.02008).
+
+    In training only, in a share of the batches; the share of the other image is drawn from Beta(0.1, 0.1).
+    """
+
+    def __init__(self, probability: float):
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x`, `(B, C, H, W)`, in mixed styles."""
+        if not self.training or not self.probability or torch.rand(()) >= self.probability:
+            return x
+        values = x.float()
+        variance, mean = torch.var_mean(values.detach(), (2, 3), keepdim=True)
+        deviation = (variance + 1e-6).sqrt()
+        share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1)).to(x.device)
+        other = torch.randperm(len(x), device=x.device)
+        mixed_mean = mean.lerp(mean[other], share)
+        mixed_deviation = deviation.lerp(deviation[other], share)
+        return ((values - mean) / deviation * mixed_deviation + mixed_mean).to(x.dtype)
+
+
 class CellCNN(nn.Module):
     """Stages of blocks; returns the last map."""
 
@@ -107,6 +131,7 @@ class CellCNN(nn.Module):
             stride = factor if self.kind == "conv" else 1
         self.stages = nn.ModuleList(stages)
         self.dropout = nn.Dropout2d(config.dropout) if config.dropout else nn.Identity()
+        self.mix_style = MixStyle(config.mix_style)
         self.num_features = inputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,8 +142,10 @@ class CellCNN(nn.Module):
             if any(pad):
                 x = F.pad(x, (0, pad[0], 0, pad[1]), mode="replicate")
             x = F.pixel_unshuffle(x, self.stem_stride)
-        for stage, factor in zip(self.stages, self.factors):
+        for place, (stage, factor) in enumerate(zip(self.stages, self.factors)):
             x = self.dropout(stage(x))
+            if place < 2:  # early maps carry the style, late ones the class
+                x = self.mix_style(x)
             if factor > 1 and self.kind != "conv":
                 pool = F.max_pool2d if self.kind == "max" else F.avg_pool2d
                 x = pool(x, [min(factor, side) for side in x.shape[-2:]])

@@ -38,6 +38,9 @@ class CellClassificationConfig(PreTrainedConfig):
         dropout: Probability of dropping a channel after each stage.
         drop_path: Probability of leaving out a residual branch of the last block, rising linearly to it (Huang et al.
             2016).
+        mix_style: Share of training batches in which the styles of the images (mean and deviation of each channel) are
+            mixed after the first two stages, so that an unseen stain or exposure is less strange (Zhou et al. 2021,
+            arXiv:2104.02008).
         pooling: "avg" or "max" over the last map, or "flatten". None takes a timm backbone's own.
         head_type: "linear", "mlp" (with `head_hidden_sizes`) or "svm" (standardised features, a linear layer and the
             multi-class hinge of Crammer & Singer 2001; scores are softmax over the margins).
@@ -75,6 +78,7 @@ class CellClassificationConfig(PreTrainedConfig):
     norm: str = "batch"
     dropout: float | int = 0.0
     drop_path: float | int = 0.0
+    mix_style: float | int = 0.0
     pooling: str | None = "avg"
     head_type: str = "linear"
     head_hidden_sizes: list[int] | tuple[int, ...] = ()

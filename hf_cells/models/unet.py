@@ -20,6 +20,12 @@ def _norm(config: CellUNetConfig, channels: int) -> nn.Module:
     return nn.Identity()
 
 
+def _activation(config: CellUNetConfig) -> nn.Module:
+    if config.hidden_act == "leaky_relu":
+        return nn.LeakyReLU(config.negative_slope)
+    return ACT2FN[config.hidden_act]
+
+
 class ConvBlock(nn.Module):
     """Two 3×3 convolutions, each normalised and activated; with a shortcut when the configuration is residual."""
 
@@ -30,7 +36,7 @@ class ConvBlock(nn.Module):
         self.norm1 = _norm(config, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=bias)
         self.norm2 = _norm(config, out_channels)
-        self.act = ACT2FN[config.hidden_act]
+        self.act = _activation(config)
         self.dropout = nn.Dropout2d(config.dropout) if config.dropout else nn.Identity()
         self.shortcut: nn.Module | None = None
         if config.residual:
@@ -38,8 +44,7 @@ class ConvBlock(nn.Module):
             self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `(B, out_channels, H, W)`."""
-        """Convolve twice; the size stays."""
+        """Convolve twice: `(B, in_channels, H, W)` to `(B, out_channels, H, W)`."""
         y = self.dropout(self.act(self.norm1(self.conv1(x))))
         y = self.act(self.norm2(self.conv2(y)))
         return y if self.shortcut is None else y + self.shortcut(x)
@@ -57,7 +62,6 @@ class PlainEncoder(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(config, i, o) for i, o in zip(inputs, self.channels))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the feature maps, finest first."""
         """Return the features of every level, finest first."""
         if self.stem_stride > 1:
             x = F.pixel_unshuffle(x, self.stem_stride)
@@ -91,7 +95,6 @@ class TimmEncoder(nn.Module):
         self.backbone = backbone
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Return the feature maps, finest first."""
         """Return the features of every level, finest first, channels first."""
         features = self.backbone(x)
         return (
@@ -109,7 +112,6 @@ class Upsample(nn.Module):
         self.up = nn.ConvTranspose2d(channels, channels, 2, stride=2) if transposed else nn.Identity()
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
-        """Return `x` at `size`."""
         """Enlarge `(B, C, h, w)` to `size`."""
         x = self.up(x)
         if x.shape[-2:] == size:
@@ -129,7 +131,6 @@ class AttentionGate(nn.Module):
         self.score = nn.Conv2d(inner, 1, 1)
 
     def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
-        """Return the skip, dimmed where the gate sees nothing."""
         """Weigh every pixel of `skip`; `gate` has its size already."""
         return skip * torch.sigmoid(self.score(F.relu(self.gate(gate) + self.skip(skip))))
 
@@ -151,7 +152,6 @@ class UNetDecoder(nn.Module):
         self.out_channels = below
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return the finest features."""
         """Join the features, finest first, into a map of the finest's size."""
         x = features[-1]
         for up, gate, block, skip in zip(self.ups, self.gates, self.blocks, features[-2::-1]):
@@ -176,7 +176,6 @@ class UNetPlusPlusDecoder(nn.Module):
         self.out_channels = channels[0]
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        """Return the finest features."""
         """Join the features, finest first, into a map of the finest's size."""
         rows = [[feature] for feature in features]
         for step in range(1, self.depth):
@@ -216,7 +215,6 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(self.decoder.out_channels, out_channels * self.stride**2, 1)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Return logits of the input's height and width."""
         """Return logits of the input's height and width."""
         height, width = pixel_values.shape[-2:]
         bottom, right = -height % self.multiple, -width % self.multiple

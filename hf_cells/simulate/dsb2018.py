@@ -1,12 +1,9 @@
 """Writes simulated nuclei in the layout of the 2018 Data Science Bowl (Kaggle stage 1)."""
 
-import csv
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +12,10 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import CellsError
-from ..files import atomic_folder, atomic_write
+from ..files import atomic_folder
 from ..progress import track
 from .nuclei import check_request, looks_for, simulate_nuclei
+from .writing import check_numbers, run_jobs, write_table
 
 
 class _Job(NamedTuple):
@@ -66,12 +64,7 @@ def simulate_dsb2018(
     Raises:
         CellsError: When a number is out of range, a look is unknown or the folder cannot be written.
     """
-    if n_train < 1 or n_test < 0:
-        raise CellsError(f"n_train is {n_train} and n_test {n_test}; ask for at least one training image")
-    if workers < 1:
-        raise CellsError(f"workers is {workers}; use 1 or more")
-    if seed < 0:
-        raise CellsError(f"seed is {seed}; use 0 or more")
+    check_numbers(n_train, n_test, seed, workers, least=1, why="for there is nothing to train on otherwise")
     chosen = tuple(looks) if looks is not None else looks_for(bit_depth)
     check_request(size, chosen, bit_depth)
 
@@ -87,11 +80,8 @@ def simulate_dsb2018(
     ]
     _refuse_other_images(output, jobs)
     write = partial(_write_image, output, size=size, bit_depth=bit_depth)
-    rows = list(track(_run(write, jobs, workers), "simulating nuclei", total=len(jobs)))
-    with atomic_write(output / "simulated.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(_Row._fields)
-        table.writerows(rows)
+    rows = list(track(run_jobs(write, jobs, workers), "simulating nuclei", total=len(jobs)))
+    write_table(output / "simulated.csv", _Row._fields, rows)
     return output
 
 
@@ -103,15 +93,6 @@ def _refuse_other_images(output: Path, jobs: list[_Job]) -> None:
             for place in sorted((output / split).iterdir()):
                 if place not in expected and not place.name.startswith("."):
                     raise CellsError(f"{place} is not of this simulation; choose an empty output folder")
-
-
-def _run(write: "partial[_Row]", jobs: list[_Job], workers: int) -> Iterator[_Row]:
-    if workers == 1:
-        yield from map(write, jobs)
-        return
-    # Fresh processes: a fork would inherit the locks of whatever threads the caller runs.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(write, jobs, chunksize=4)
 
 
 def image_id(seed: int, index: int) -> str:

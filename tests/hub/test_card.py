@@ -114,6 +114,13 @@ def test_simulated_data_are_simulated_again(results: dict[str, Any]) -> None:
     assert "--dataset dsb2018 --data_dir DIR --split test" in lines[2]
 
 
+def test_settings_of_one_simulator_stand_at_the_end(results: dict[str, Any]) -> None:
+    results["dataset"] |= {"simulated": True, "name": "glomeruli"}
+    made = {"n_train": 96, "size_range": [64, 160]}
+    line = commands(render(results, recipe={"seed": 3, "data": {"simulate": made}}).text)[0]
+    assert line == "hf-cells simulate glomeruli --seed 3 --n_train 96 --output_dir DIR 'size_range=[64, 160]'"
+
+
 @pytest.mark.parametrize("leaks", [3, ["a", "b", "c"]])
 def test_a_leaky_split_is_said_to_be_one(results: dict[str, Any], leaks: Any) -> None:
     results["split"] |= {"unit": "slide", "leaks": leaks}
