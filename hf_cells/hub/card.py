@@ -18,6 +18,7 @@ from ..errors import CellsError
 from ..files import atomic_write
 from .card_commands import reproduction
 from .card_problems import local_links, metadata_problems, prose_problems, sections, table_problems
+from .eval_results import EVAL_RESULTS, eval_results_yaml, write_eval_results
 from .tables import (
     finite_values,
     format_number,
@@ -87,7 +88,7 @@ def render_card(
     results = {**results, **{section: results.get(section) or {} for section in ("split", "decision", "run")}}
     kind = _kind(config)
     name = (repo_id or "").rpartition("/")[2] or results["run"].get("recipe") or results["dataset"]["name"]
-    metadata = _metadata(results, kind, name, list(examples))
+    metadata = _metadata(results, kind, name, list(examples), _base_model(recipe or {}))
     headline = headlines([finite_values(results["metrics"])])[0]
     value, interval, n = metric_cells(results["metrics"][headline])
     text = _template().render(
@@ -114,12 +115,15 @@ def render_card(
 def write_card(model_dir: str | Path, repo_id: str | None = None) -> Path:
     """Write a model folder's `README.md` from its results.json, config.json, recipe.yaml and figures/*.png.
 
+    The Hub's `.eval_results/hf-cells.yaml` is written beside it.
+
     Raises:
         CellsError: When results.json or config.json is missing or broken, or the card cannot be written.
     """
     folder = Path(model_dir)
+    results = read_json(folder / "results.json", "write it with `hf-cells evaluate`")
     card = render_card(
-        read_json(folder / "results.json", "write it with `hf-cells evaluate`"),
+        results,
         config=read_json(folder / "config.json", "give the folder that save_pretrained wrote"),
         recipe=_read_recipe(folder / "recipe.yaml"),
         figures=[path.relative_to(folder).as_posix() for path in folder.glob("figures/*.png")],
@@ -128,6 +132,7 @@ def write_card(model_dir: str | Path, repo_id: str | None = None) -> Path:
     )
     with atomic_write(folder / "README.md") as temporary:
         card.save(temporary)
+    write_eval_results(folder, results)
     return folder / "README.md"
 
 
@@ -160,6 +165,9 @@ def check_card(path: str | Path) -> list[str]:
         if not (readme.parent / link).is_file()
     ]
     problems += table_problems(parts.get("Results", ""), rows)
+    hubs = readme.parent / EVAL_RESULTS
+    if hubs.exists() and hubs.read_text("utf-8") != eval_results_yaml(results):
+        problems.append(f"{EVAL_RESULTS} is not what results.json says")
     for name in _MEASURED:
         problems += prose_problems(parts.get(name, ""), results)
     return [f"{readme}: {problem}" for problem in problems]
@@ -218,7 +226,17 @@ def _kind(config: Mapping[str, Any]) -> str:
     return "instance" if "instance" in name or "universal" in name else "semantic"
 
 
-def _metadata(results: Mapping[str, Any], kind: str, name: str, examples: list[str]) -> ModelCardData:
+def _base_model(recipe: Mapping[str, Any]) -> str | None:
+    """The model on the Hub whose weights training began with, where there is one."""
+    model = recipe.get("model") or {}
+    backbone = (model.get("config") or {}).get("backbone")
+    named = model.get("pretrained_backbone") is True  # a folder of weights has no name on the Hub
+    return f"timm/{backbone}" if named and backbone and backbone != "alexnet" else None
+
+
+def _metadata(
+    results: Mapping[str, Any], kind: str, name: str, examples: list[str], base_model: str | None
+) -> ModelCardData:
     dataset, values = results["dataset"], reported_metrics(results["metrics"])
     data_licence = str(dataset.get("license") or "unknown").lower()
     licence = results.get("license") or (_FREE_WEIGHTS if data_licence in _FREE_DATA else "other")
@@ -226,6 +244,7 @@ def _metadata(results: Mapping[str, Any], kind: str, name: str, examples: list[s
         license=licence,
         license_name=f"data-{data_licence}" if licence == "other" else None,
         library_name="transformers",
+        base_model=base_model,
         pipeline_tag=_TASKS[kind],
         tags=[
             "hf-cells",

@@ -11,6 +11,7 @@ from .. import evaluation as ev
 from ..data.registry import builder_class, dataset_names
 from ..hub.card import write_card
 from ..models.saving import save_model_repository
+from .energy import energy_estimate
 from .loop import Setup, State
 from .recipe import save_recipe
 
@@ -45,7 +46,7 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
 
 def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str, dict[str, Any]]:
     """What the evaluation cannot know: the split's audit, and how the model was trained."""
-    recipe, audit = setup.recipe, setup.audit
+    recipe, audit, processes = setup.recipe, setup.audit, setup.accelerator.num_processes
     options = recipe["data"]["options"]
     unit = {"unit": _UNITS[options.get("split_by", "random")]} if hasattr(setup.task, "instances") else {}
     return {
@@ -66,7 +67,12 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
             "precision": f"{recipe['training']['precision']} {recipe['training']['memory_format']}",
             "parameters": sum(p.numel() for p in setup.model.parameters()),
             "train_images": len(splits["train"]),
-            "processes": setup.accelerator.num_processes,
+            "processes": processes,
+            "energy": energy_estimate(
+                state.seconds,
+                torch.get_num_threads() * processes,
+                gpus=processes if setup.accelerator.device.type == "cuda" else 0,
+            ),
         },
     }
 

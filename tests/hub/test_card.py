@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from hf_cells.errors import CellsError
 from hf_cells.hub.card import RESEARCH_USE, SECTIONS, check_card, render_card, write_card
@@ -253,7 +254,8 @@ def test_a_stale_card_is_found_out(card_folder: Path, results: dict[str, Any]) -
     write_card(card_folder)
     results["metrics"]["dsb_score"]["value"] = 0.5
     (card_folder / "results.json").write_text(json.dumps(results))
-    assert len(check_card(card_folder)) == 4  # the old row, the new row, the summary and the metadata
+    # The old row, the new row, the summary, the metadata, and the file for the Hub.
+    assert len(check_card(card_folder)) == 5
 
 
 def test_a_card_needs_itself_and_its_results(card_folder: Path) -> None:
@@ -261,3 +263,33 @@ def test_a_card_needs_itself_and_its_results(card_folder: Path) -> None:
     write_card(card_folder)
     (card_folder / "results.json").unlink()
     assert "results.json is missing" in check_card(card_folder)[0]
+
+
+def test_the_hubs_file_of_results_follows_results_json(card_folder: Path, results: dict[str, Any]) -> None:
+    write_card(card_folder)
+    path = card_folder / ".eval_results" / "hf-cells.yaml"
+    entries = parse_eval_result_entries(yaml.safe_load(path.read_text()))
+    first = entries[0]
+    assert (first.dataset_id, first.task_id, first.value) == ("dsb2018", "instance/test/dsb_score", 0.61234)
+    assert first.notes == "95 % interval 0.580 to 0.645; n = 65; split by image"
+    assert "pq" not in " ".join(entry.task_id for entry in entries)  # without a value
+    assert check_card(card_folder) == []
+    path.write_text(path.read_text().replace("0.61234", "0.71234"))
+    assert any(".eval_results/hf-cells.yaml" in problem for problem in check_card(card_folder))
+
+
+def test_the_base_model_is_named_where_training_began_with_one(results: dict[str, Any]) -> None:
+    def recipe(weights: Any) -> dict[str, Any]:
+        return {"model": {"config": {"backbone": "resnet18"}, "pretrained_backbone": weights}}
+
+    assert render(results, recipe=recipe(True)).data.base_model == "timm/resnet18"
+    assert render(results, recipe=recipe("weights_folder")).data.base_model is None
+    assert render(results).data.base_model is None
+
+
+def test_time_and_energy_stand_with_their_assumption(results: dict[str, Any], card_folder: Path) -> None:
+    results["run"]["energy"] = {"watt_hours": 17.12, "assumes": "10 W for each of 2 cores; not metered"}
+    (card_folder / "results.json").write_text(json.dumps(results))
+    text = write_card(card_folder).read_text()
+    assert "Energy: about 17.120 Wh (10 W for each of 2 cores; not metered)." in text
+    assert check_card(card_folder) == []
