@@ -156,6 +156,40 @@ def check_wbc_nucleus(root: Path, load: Load) -> None:
     assert (found == np.select([mask == 255, mask == 128], [2, 1], 0)).all()
 
 
+def check_hpa_single_cell(root: Path, load: Load) -> None:
+    """Check that antibodies and fields stay whole, that 16 bits stay, and the columns of fields and cells."""
+    import numpy as np
+    from PIL import Image
+
+    rng, colours = np.random.default_rng(0), ("red", "green", "blue", "yellow")
+    fields, antibodies, cells = (
+        ["ID,Label,fold"],
+        ["ID,antibody"],
+        ["cell_id,parent_image_id,edge_of_img,Label,fold"],
+    )
+    (root / "train").mkdir(parents=True)
+    for number in range(20):
+        fields.append(f"f{number},{number % 3}|16,{number // 2 % 5}")
+        antibodies.append(f"f{number},A{number // 2}")
+        cells += [f"f{number}_cell_{n},f{number},{n == 1},16,{number // 2 % 5}" for n in (1, 2)]
+        for name in (f"f{number}", f"f{number}_cell_1", f"f{number}_cell_2"):
+            for colour in colours:
+                pixels = rng.integers(0, 60000, (8, 9), np.uint16)
+                Image.fromarray(pixels).save(root / "train" / f"{name}_{colour}.png")
+    for name, rows in (("train", fields), ("antibodies", antibodies), ("crops", cells)):
+        (root / f"{name}.csv").write_text("\n".join(rows))
+
+    splits = load(None)
+    groups = [set(split["group"]) for split in splits.values()]
+    assert sum(map(len, splits.values())) == 20 and set(splits) == {"train", "validation", "test"}, splits
+    assert sum(map(len, groups)) == len(set.union(*groups)) == 10, groups
+    row = splits["train"][0]
+    assert set(row) == {"image_id", "group", "fold", *colours, "labels"}, set(row)
+    assert np.asarray(row["red"]).max() > 255 and row["labels"][-1] == 16, row
+    held_out = load("cells", fold=2, drop_border=True)["test"]
+    assert sorted(held_out["image_id"]) == [f"f{n}_cell_2" for n in (14, 15, 4, 5)], held_out["image_id"]
+
+
 def main() -> None:
     """Check each script with a cache and data of its own."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -169,6 +203,7 @@ def main() -> None:
             "dsb2018": check_dsb2018,
             "glomeruli": check_glomeruli,
             "hep2": check_hep2,
+            "hpa_single_cell": check_hpa_single_cell,
             "wbc_nucleus": check_wbc_nucleus,
         }
         scripts = {path.stem for path in SCRIPTS.glob("[!_]*.py")}

@@ -67,7 +67,12 @@ class Item:
 
 
 class BloodSmear(datasets.GeneratorBasedBuilder):
-    """Builder of `semantic` (class ids), `instance` (16-bit labels) and `classification` (cells present)."""
+    """Builder of `semantic` (class ids), `instance` (16-bit labels) and `classification` (cells present).
+
+    `semantic` has, beside the mask, the number of the cell of every pixel in `cell_labels` where it is known (for
+    counts in an evaluation), and in `sources` the class and sample, `basophil/basophil-0003`, of every cell.
+    `classification` has the boxes of all cells beside the labels: left, top, right and bottom (exclusive) in pixels.
+    """
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIGS = [
@@ -90,14 +95,30 @@ class BloodSmear(datasets.GeneratorBasedBuilder):
     )
     leaky_configs: dict[str, str] = {}
 
+    @staticmethod
+    def recognises(path: str) -> bool:
+        """Tell whether composed smears lie there: own labelled images may lie alike."""
+        try:
+            return bool(find_items(path, {"images", "labels"}))
+        except (ValueError, FileNotFoundError):
+            return False
+
     def _info(self) -> datasets.DatasetInfo:
         target: dict[str, Any] = {
-            "semantic": {"semantic_mask": datasets.Image()},
+            "semantic": {
+                "semantic_mask": datasets.Image(),
+                "cell_labels": datasets.Image(),
+                "sources": list_of(datasets.Value("string")),
+            },
             "instance": {
                 "instance_labels": datasets.Image(),
                 "instance_classes": list_of(datasets.ClassLabel(names=list(CELL_NAMES))),
             },
-            "classification": {"labels": list_of(datasets.ClassLabel(names=list(CELL_NAMES)))},
+            "classification": {
+                "labels": list_of(datasets.ClassLabel(names=list(CELL_NAMES))),
+                # A list, and not `list_of`, which turned a dictionary inside out before datasets 4.
+                "boxes": [{"label": datasets.Value("string"), "box": [datasets.Value("int32")]}],
+            },
         }[self.config.name]
         return datasets.DatasetInfo(
             description="Blood smears composed from single cells: white cells, platelets, red cells, malaria.",
@@ -141,6 +162,11 @@ class BloodSmear(datasets.GeneratorBasedBuilder):
             }
             if self.config.name == "semantic":
                 row["semantic_mask"] = {"bytes": encode_png(read_segments(item, image.size)), "path": None}
+                row["cell_labels"] = None
+                if "instances" in item.files:
+                    cells = read_instances(item, image.size, len(label["objects"]))
+                    row["cell_labels"] = {"bytes": encode_png(cells), "path": None}
+                row["sources"] = sources_of(label, item.image_id)
             elif self.config.name == "instance":
                 instances = read_instances(item, image.size, len(label["objects"]))
                 row["instance_labels"] = {"bytes": encode_png(instances), "path": None}
@@ -148,6 +174,7 @@ class BloodSmear(datasets.GeneratorBasedBuilder):
             else:
                 present = {cell["class"] for cell in label["objects"]}
                 row["labels"] = [name for name in CELL_NAMES if name in present]
+                row["boxes"] = [{"label": cell["class"], "box": cell["box"]} for cell in label["objects"]]
             yield item.image_id, row
 
 
@@ -220,6 +247,12 @@ def read_label(item: Item, size: tuple[int, int]) -> dict[str, Any]:
                 f"{where}: box {box} of {name} lies outside the {size[0]}x{size[1]} image; mend or remove it"
             )
     return label
+
+
+def sources_of(label: dict[str, Any], image_id: str) -> list[str]:
+    """Name class and sample of every cell; a cell of unknown origin is a source of its own."""
+    cells = enumerate(label["objects"], 1)
+    return sorted({f"{cell['class']}/{cell.get('sample') or f'{image_id}-{n}'}" for n, cell in cells})
 
 
 def group_of(label: dict[str, Any]) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data.loading import load_dataset
     from .errors import CellsError
+    from .inference.cell_segmentator import CellSegmentator, label_cell, label_nuclei
     from .models import (
         CellClassificationConfig,
         CellClassificationImageProcessor,
@@ -32,12 +33,15 @@ _MODULE_OF = {
     "CellClassificationImageProcessor": "models",
     "CellForImageClassification": "models",
     "CellInstanceImageProcessor": "models",
+    "CellSegmentator": "inference.cell_segmentator",
     "CellSemanticImageProcessor": "models",
     "CellUNetForInstanceSegmentation": "models",
     "CellUNetForSemanticSegmentation": "models",
     "CellUNetInstanceConfig": "models",
     "CellUNetSemanticConfig": "models",
     "CellsError": "errors",
+    "label_cell": "inference.cell_segmentator",
+    "label_nuclei": "inference.cell_segmentator",
     "load_dataset": "data.loading",
     "pipeline": "models",
     "save_model_repository": "models",
@@ -49,6 +53,7 @@ __all__ = [
     "CellClassificationImageProcessor",
     "CellForImageClassification",
     "CellInstanceImageProcessor",
+    "CellSegmentator",
     "CellSemanticImageProcessor",
     "CellUNetForInstanceSegmentation",
     "CellUNetForSemanticSegmentation",
@@ -56,6 +61,8 @@ __all__ = [
     "CellUNetSemanticConfig",
     "CellsError",
     "__version__",
+    "label_cell",
+    "label_nuclei",
     "load_dataset",
     "pipeline",
     "save_model_repository",

@@ -15,9 +15,14 @@ from .audit import audit
 from .compose import compose
 from .data import list_datasets, prepare, simulate
 from .evaluate import evaluate
+from .export import export
+from .explain import explain
+from .folds import folds
 from .predict import predict
 from .publish import card, push
 from .search import search
+from .segment import segment
+from .serve import serve
 from .train import train
 
 
@@ -99,8 +104,13 @@ app.command(
 app.command()(search)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(segment)
+app.command()(folds)
+app.command()(explain)
 app.command()(card)
 app.command()(push)
+app.command()(export)
+app.command()(serve)
 
 
 def main() -> None:

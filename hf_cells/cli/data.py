@@ -35,7 +35,10 @@ def list_datasets() -> None:
 
 
 def simulate(
-    name: Annotated[str, typer.Argument(help="Dataset whose files to imitate: dsb2018, hep2 or glomeruli.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Dataset whose files to imitate: dsb2018, hep2, glomeruli or hpa_single_cell."),
+    ],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder to write.")],
     settings: Annotated[
         list[str] | None,
@@ -65,6 +68,7 @@ def simulate(
       hf-cells simulate dsb2018 --output_dir nuclei --n_train 64 --n_test 16
       hf-cells simulate hep2 --output_dir hep2 --n_train 1000 layout=folders
       hf-cells simulate glomeruli --output_dir glomeruli --n_train 200 "size_range=[64, 160]"
+      hf-cells simulate hpa_single_cell --output_dir hpa --n_train 60 --size 512 --looks U2OS,HeLa
     """  # noqa: D301
     from ..simulate import SIMULATORS
 

@@ -31,6 +31,15 @@ def predict(
             "--tile", min=64, help="Segmentation: cut longer images into tiles of this side [1024]."
         ),
     ] = None,
+    rescale: Annotated[
+        float | None,
+        typer.Option(
+            "--rescale",
+            min=0.05,
+            max=20,
+            help="Segmentation: show the model images F times as large; what is written has their own size.",
+        ),
+    ] = None,
     test_time_augmentation: Annotated[
         bool,
         typer.Option(
@@ -52,7 +61,9 @@ def predict(
 ) -> None:
     """Find the cells in images, or say what they show: files and folders of them.
 
-    A segmentation model writes label images, overlays, objects.csv and summary.json. A classifier writes
+    A segmentation model writes label images, overlays, objects.csv and summary.json; one of several classes also
+    colour_maps/ in the colours of its classes and counts.csv, the objects of each class in every image. Images of any
+    size are scanned in tiles that overlap. A classifier writes
     evaluation.csv, contact_sheet.png and summary.json: the column `name` has the file's name, `ground truth` what the
     model decides with its thresholds (the class, or its number with --numeric; several labels joined by |), and
     `probability_<class>` the probability of each class.
@@ -62,18 +73,21 @@ def predict(
     \b
     Example:
       hf-cells predict runs/nuclei/model photo.png "plates/*.tif" --output_dir predictions
+      hf-cells predict runs/blood_smear_unet_fast/model smear.jpg --rescale 0.5 --output_dir predictions
       hf-cells predict runs/glomeruli/model crops --output_dir predictions --numeric
     """  # noqa: D301
     from ..inference.paths import iter_image_paths
 
     images = iter_image_paths(paths)  # a misspelt path is told before anything is loaded
     of_segmentation = {"threshold": threshold, "tile": tile, "overlays": overlays, "rle": rle or None}
+    of_segmentation["rescale"] = rescale
     of_segmentation["test_time_augmentation"] = test_time_augmentation or None
     of_classification = {"numeric": numeric or None, "contact_sheet": contact_sheet}
 
     from ..inference.classify import classify_files
     from ..inference.outputs import Summary
     from ..inference.predict import predict_files
+    from ..inference.rescaling import rescale_inputs
     from ..models.loading import pipeline
     from ..quiet import quiet_libraries
 
@@ -85,7 +99,10 @@ def predict(
     else:
         _refuse(of_classification, f"for classifiers only, and {model} is a segmentation model")
         writing = _given({name: of_segmentation.pop(name) for name in ("overlays", "rle")})
+        factor = of_segmentation.pop("rescale")
         pipe = pipeline(model, device, **_given(of_segmentation))
+        if factor is not None:
+            rescale_inputs(pipe, factor)
         summary = predict_files(pipe, images, output_dir, **writing)
     typer.echo(str(summary).splitlines()[0])
     for failure in summary.failures:

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import CellsError
-from ..models.image_reading import read_image
 from .image_augmentation import ImageAugmentation
 from .samples import Key, normalise, without_normalisation
 
@@ -78,7 +77,7 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
         if index in self.cache:
             return self.cache[index]
         row = self.rows[index]
-        image = self.prepare(read_image(row["image"]))["pixel_values"][0]
+        image = self.prepare(row["image"])["pixel_values"][0]
         if image.abs().max() <= 8:  # numbers that were not scaled may be too large for half precision
             image = image.half()
         item = image, torch.from_numpy(one_hot(row, self.num_labels))

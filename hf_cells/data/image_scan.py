@@ -15,7 +15,7 @@ from PIL import Image
 from ..errors import CellsError
 from ..models.image_reading import read_image
 from ..progress import track
-from .samples import ImageRows
+from .samples import ImageRows, channel_columns
 
 T = TypeVar("T")
 
@@ -121,7 +121,10 @@ def pixel_hash(image: Image.Image | np.ndarray) -> str:
 def stored_rows(splits: Mapping[str, datasets.Dataset]) -> dict[str, ImageRows]:
     """Return the rows of each split with `image_id` and the stored `image`."""
     return {
-        split: ImageRows(dataset.select_columns(["image_id", "image"])) for split, dataset in splits.items()
+        split: ImageRows(
+            dataset.select_columns(["image_id", *(channel_columns(dataset.features) or ["image"])])
+        )
+        for split, dataset in splits.items()
     }
 
 

@@ -101,12 +101,13 @@ class SegmentationSamples(Dataset[dict[str, Tensor]]):
         epoch, position, index = key
         if index not in self.cache:
             row = self.rows[index]
-            self.cache[index] = Window(self.processor, read_image(row["image"])), truth_of(row)
+            image = read_image(row["image"], channels=self.processor.channel_names)
+            self.cache[index] = Window(self.processor, image), truth_of(row)
         window, labels = self.cache[index]
         draw = sample_generator(self.seed, epoch, position)
-        image, truth = self.augmentation(window, labels, draw)
-        image = normalise(image.expand(self.processor.num_channels, -1, -1), self.processor)
-        return {"pixel_values": image.contiguous(), **training_targets(truth, self.instances)}
+        pixels, truth = self.augmentation(window, labels, draw)
+        pixels = normalise(pixels.expand(self.processor.num_channels, -1, -1), self.processor)
+        return {"pixel_values": pixels.contiguous(), **training_targets(truth, self.instances)}
 
 
 def without_normalisation(processor: Any) -> Any:
@@ -127,10 +128,25 @@ def normalise(image: Tensor, processor: Any) -> Tensor:
     return (image - mean[:, None, None]) / std[:, None, None]
 
 
+_TRUTH_COLUMNS = ("semantic_mask", "instance_labels")
+
+
+def channel_columns(features: datasets.Features) -> list[str]:
+    """Columns that are one channel each of an image that a dataset keeps in several; none where it has `image`."""
+    if "image" in features:
+        return []
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    return [name for name in images if name not in _TRUTH_COLUMNS]
+
+
 class ImageRows(Sequence[dict[str, Any]]):
-    """Rows of a dataset with their images as stored bytes, so that no decoder cuts 16 bits to 8; extra rows follow."""
+    """Rows of a dataset with their images as stored bytes, so that no decoder cuts 16 bits to 8; extra rows follow.
+
+    Where a dataset has a column for each channel, `image` is a dictionary of them, which `read_image` stacks.
+    """
 
     def __init__(self, dataset: Any, extra: Sequence[dict[str, Any]] = ()):
+        self.channels = channel_columns(dataset.features)
         columns = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
         for column in columns:
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
@@ -146,6 +162,8 @@ class ImageRows(Sequence[dict[str, Any]]):
         for column in self.columns:
             stored = row[column]
             row[column] = None if stored is None else stored["bytes"] or stored["path"]
+        if self.channels:
+            row["image"] = {name: row.pop(name) for name in self.channels}
         return row
 
 

@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import classification_metrics, confusion_matrix, decision_metrics, multilabel_metrics
+from ..metrics import (
+    classification_metrics,
+    confusion_matrix,
+    decision_metrics,
+    multilabel_metrics,
+    pointing_metrics,
+)
 from ..models.decisions import decide
 from .bootstrap import bootstrap_intervals
 from .classified_images import predict_probabilities, read_labels
+from .pointing import can_point, play_pointing
 from .results import WHOLE_SPLIT, WITHOUT_COPIES
 from .scoring import class_names
 from .sections import (
@@ -82,12 +89,13 @@ def evaluate_classification(
     thresholds; `accuracy` (or `mean_average_precision`) carries `per_class` and `per_class_ci`. Results hold
     besides: `argmax`, the metrics of a decision without thresholds; `confusion_matrix`, both decisions (rows:
     truth); and `strata`, per value of a `modality` or `stratum` column, and without copies of other splits.
+    A split with the column `boxes` (see `pointing`) also gets `pointing_metrics` of the class activation maps.
     Intervals are 95 % bootstrap intervals over groups where the `group` column knows them, else over images.
 
     Args:
         pipe: The `cell-classification` pipeline: `pipe.probabilities(images)` and `pipe.model.config`.
         dataset: A `datasets.Dataset` with `image_id`, `image`, `label` or `labels`, and where known `group`,
-            `modality` and `stratum`.
+            `modality`, `stratum` and `boxes`.
         split_name: What the results call the split.
         progress: Show a bar on a terminal.
         n_resamples: Bootstrap resamples, at most; see `bootstrap_intervals`.
@@ -124,6 +132,9 @@ def evaluate_classification(
     groups = [row["group"] for row in identities]
     everything, settings = range(len(labels)), (groups, n_resamples, seed)
     metrics = _entries(decided, everything, *settings)
+    if can_point(pipe.model, dataset):
+        pointed = play_pointing(pipe, dataset, names, identities, split_name, progress)
+        metrics |= _entries(lambda index: pointing_metrics(pointed[index], names), everything, *settings)
     results: dict[str, Any] = {
         "dataset": dataset_section(dataset, content.hexdigest()[:16]),
         "split": split_section(split_name, groups),

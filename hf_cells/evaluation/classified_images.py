@@ -73,7 +73,7 @@ def predict_probabilities(
     Raises:
         CellsError: When an image cannot be read or predicted; it is named.
     """
-    images = ImageRows(dataset)
+    images, channels = ImageRows(dataset), pipe.image_processor.channel_names
     found: list[np.ndarray] = []
     seconds: list[float] = []
     content = hashlib.sha256()
@@ -82,7 +82,7 @@ def predict_probabilities(
         batch, members = [], identities[start : start + _BATCH]
         for index, identity in enumerate(members, start):
             with naming_image(identity["image_id"], split_name):
-                batch.append(read_image(images[index]["image"]))
+                batch.append(read_image(images[index]["image"], channels=channels))
             content.update(f"{identity['image_id']} {batch[-1].shape} {batch[-1].dtype}".encode())
             content.update(batch[-1].tobytes())
         started = time.perf_counter()

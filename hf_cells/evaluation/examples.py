@@ -7,7 +7,7 @@ import numpy as np
 
 from ..data.samples import ImageRows
 from ..models.image_reading import read_image
-from .scoring import choose_scoring, class_names
+from .scoring import choose_scoring, class_colours, class_names
 from .segmentation import Evaluation
 
 
@@ -21,6 +21,7 @@ class Example:
         prediction: Like `truth`.
         title: One short line, the score in it.
         class_names: Names of the classes from 0, for a mask of more than two classes; None for objects.
+        class_colors: Colour (red, green, blue) of each class; None to choose.
     """
 
     image: np.ndarray
@@ -28,6 +29,7 @@ class Example:
     prediction: np.ndarray
     title: str
     class_names: tuple[str, ...] | None = None
+    class_colors: tuple[tuple[int, int, int], ...] | None = None
 
 
 def select_examples(evaluation: Evaluation, pipe: Any, dataset: Any, each: int = 1) -> list[Example]:
@@ -63,4 +65,5 @@ def _example(evaluation: Evaluation, pipe: Any, dataset: Any, index: int, place:
         prediction=np.asarray(prediction[scoring.output]),
         title=title,
         class_names=tuple(names) if len(names) > 2 else None,
+        class_colors=class_colours(pipe.model.config) if len(names) > 2 else None,
     )

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,9 +34,10 @@ _TALLEST = 1.5  # a panel's height over the common width, at most
 def plot_segmentation_examples(items: Sequence[Example], path: str | os.PathLike[str]) -> None:
     """One row per item: the image, the truth and the prediction drawn on it.
 
-    Objects and two-class masks are outlined (truth green, prediction magenta); more classes are filled with
-    colour-blind-safe colours and named below. Contrast is stretched per image between its 0.5 and 99.8
-    percentiles, so 16-bit images show; images of any size and shape share the page.
+    Objects and two-class masks are outlined (truth green, prediction magenta). More classes are named below and
+    shown as maps in the model's own class colours or, where it has none, laid over the image in colour-blind-safe
+    ones. Contrast is stretched per image between its 0.5 and 99.8 percentiles, so 16-bit images show; images of
+    any size and shape share the page.
 
     Args:
         items: For example of `select_examples`.
@@ -78,7 +80,11 @@ def plot_segmentation_examples(items: Sequence[Example], path: str | os.PathLike
             axis.set_axis_off()
         top -= _GAP
     if names:
-        patches = [Patch(color=_class_colour(index), label=names[index]) for index in range(1, len(names))]
+        own = next((item.class_colors for item in items if item.class_colors), None)
+        patches = [
+            Patch(facecolor=_class_colour(index, own), edgecolor="#5F6368", linewidth=0.5, label=names[index])
+            for index in range(1, len(names))
+        ]
         figure.legend(
             handles=patches, loc="lower center", ncols=min(_LEGEND_COLUMNS, len(patches)), frameon=False
         )
@@ -121,6 +127,8 @@ def _panels(item: Example, height: float, width: float) -> list[np.ndarray]:
     view = resize(stretch_contrast(item.image), shape, order=1, anti_aliasing=True, preserve_range=True)
     view = view / 255
     truth, prediction = _resize_labels(item.truth, shape), _resize_labels(item.prediction, shape)
+    if item.class_names and item.class_colors:
+        return [view, *(_colour_map(labels, item.class_colors) for labels in (truth, prediction))]
     if item.class_names:
         return [view, _fill(view, truth), _fill(view, prediction)]
     return [view, _outline(view, truth, TRUTH), _outline(view, prediction, PREDICTION)]
@@ -147,5 +155,15 @@ def _fill(view: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return drawn
 
 
-def _class_colour(index: int) -> str:
+def _colour_map(labels: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Every pixel in the colour of its class."""
+    palette = np.empty((_IGNORE_INDEX + 1, 3))
+    palette[:] = to_rgb(_IGNORED)
+    palette[: len(colours)] = np.array(colours) / 255
+    return palette[labels]
+
+
+def _class_colour(index: int, own: Sequence[tuple[int, int, int]] | None = None) -> Any:
+    if own:
+        return tuple(value / 255 for value in own[index])
     return _IGNORED if index == _IGNORE_INDEX else _CLASSES[(index - 1) % len(_CLASSES)]

@@ -1,7 +1,7 @@
 """How an output of a segmentation pipeline is compared with the truth of a row."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,17 @@ class Scoring:
         output: Key of the prediction.
         headline: The metric that ranks images.
         truth: From a row (as of `ImageRows`) to (H, W) int32.
-        score: From truth and prediction to the statistics of an image.
-        aggregate: From the statistics of images to metrics.
+        score: From row, truth and prediction to the statistics of an image.
+        aggregate: From the statistics of images to metrics, scalars and tables of classes.
+        tables: Metric -> the table of `aggregate` that belongs to it.
     """
 
     output: str
     headline: str
     truth: Callable[[Mapping[str, Any]], np.ndarray]
-    score: Callable[[np.ndarray, np.ndarray], Statistics]
+    score: Callable[[Mapping[str, Any], np.ndarray, np.ndarray], Statistics]
     aggregate: Callable[[Sequence[Statistics]], dict[str, Any]]
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 def choose_scoring(prediction: Mapping[str, Any], columns: Sequence[str], config: Any) -> Scoring:
@@ -44,7 +46,7 @@ def choose_scoring(prediction: Mapping[str, Any], columns: Sequence[str], config
             output="instance_labels",
             headline="dsb_score",
             truth=lambda row: _label_image(row["instance_labels"]),
-            score=metrics.score_instances,
+            score=lambda row, true, predicted: metrics.score_instances(true, predicted),
             aggregate=metrics.aggregate_instances,
         )
     if "semantic_mask" not in prediction:
@@ -64,18 +66,55 @@ def choose_scoring(prediction: Mapping[str, Any], columns: Sequence[str], config
             return _label_image(row["semantic_mask"])
         return (_label_image(row["instance_labels"]) > 0).astype(np.int32)
 
+    if len(names) == 2:
+        return Scoring(
+            output="semantic_mask",
+            headline="dice_per_image",
+            truth=truth,
+            score=lambda row, true, predicted: metrics.score_semantic(true, predicted, 2),
+            aggregate=lambda rows: metrics.aggregate_semantic(rows, names),
+            tables={"mean_iou": "per_class"},
+        )
     return Scoring(
         output="semantic_mask",
-        headline="dice_per_image" if len(names) == 2 else "mean_iou",
+        headline="mean_iou",
         truth=truth,
-        score=lambda true, predicted: metrics.score_semantic(true, predicted, len(names)),
-        aggregate=lambda rows: metrics.aggregate_semantic(rows, names),
+        score=lambda row, true, predicted: _score_classes(row, true, predicted, len(names)),
+        aggregate=lambda rows: _aggregate_classes(rows, names, getattr(config, "class_groups", None)),
+        tables={"mean_iou": "per_class", "mean_iou_merged": "per_class_merged", "object_f1_50": "per_object"},
     )
+
+
+def _score_classes(
+    row: Mapping[str, Any], true: np.ndarray, predicted: np.ndarray, num_labels: int
+) -> Statistics:
+    """Pixels and objects of an image of several classes; the split may know its cells one by one."""
+    cells = None if row.get("cell_labels") is None else _label_image(row["cell_labels"])
+    return {
+        **metrics.score_semantic(true, predicted, num_labels),
+        "objects": metrics.score_semantic_objects(true, predicted, num_labels, cells),
+    }
+
+
+def _aggregate_classes(
+    rows: Sequence[Statistics], names: Sequence[str], groups: Mapping[str, Sequence[str]] | None
+) -> dict[str, Any]:
+    objects = metrics.aggregate_semantic_objects([row["objects"] for row in rows], names)
+    per_object = objects.pop("per_class")
+    return {**metrics.aggregate_semantic(rows, names, groups), **objects, "per_object": per_object}
 
 
 def class_names(config: Any) -> list[str]:
     """Class names in the order of their ids (the keys are text when the config comes from plain JSON)."""
     return [str(name) for _, name in sorted(config.id2label.items(), key=lambda item: int(item[0]))]
+
+
+def class_colours(config: Any) -> tuple[tuple[int, int, int], ...] | None:
+    """Colours in the order of the class ids; None unless the model knows one for every class."""
+    known, names = getattr(config, "class_colors", None) or {}, class_names(config)
+    if not all(name in known for name in names):
+        return None
+    return tuple((int(r), int(g), int(b)) for r, g, b in (known[name] for name in names))
 
 
 def _label_image(source: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..data.samples import channel_columns
 from ..errors import CellsError
 from .results import describe_hardware, library_versions
 
@@ -17,6 +18,8 @@ def read_identities(dataset: Any, split_name: str, extra: Sequence[str] = ()) ->
     """
     columns = dataset.column_names
     missing = [name for name in ("image_id", "image") if name not in columns]
+    if missing == ["image"] and channel_columns(dataset.features):
+        missing = []
     if missing:
         raise CellsError(
             f"split {split_name!r} has no column {missing[0]!r} (it has {', '.join(columns)}); "

@@ -13,6 +13,7 @@ from ..data.samples import ImageRows
 from ..models.image_reading import read_image
 from ..progress import track
 from .bootstrap import bootstrap_intervals, scalar_keys
+from .rare_classes import mean_without, rare_classes
 from .scoring import Scoring, Statistics, choose_scoring
 from .sections import (
     add_context,
@@ -71,7 +72,9 @@ def evaluate_segmentation(
     """Predict every image of a split, score it, and collect the numbers of `results.json`.
 
     Instance outputs are scored with `score_instances`, semantic outputs with `score_semantic` (against
-    `semantic_mask`, or against the foreground of `instance_labels` when the model has two classes). Intervals
+    `semantic_mask`, or against the foreground of `instance_labels` when the model has two classes); of more than
+    two classes also with `score_semantic_objects` (against `cell_labels` where the split has them), and with the
+    classes of each group in the model's `class_groups` taken as one. Intervals
     are 95 % bootstrap intervals over groups where the `group` column knows them, else over images. The
     dataset's fingerprint is a hash of the pixels and truths that were evaluated.
 
@@ -100,6 +103,10 @@ def evaluate_segmentation(
         "metrics": _measure(scoring, rows, statistics, n_resamples, seed),
         "decision": decision_section(pipe),
     }
+    if per_object := results["metrics"].get("object_f1_50", {}).get("per_class"):
+        rare = results["rare_classes"] = rare_classes(dataset, per_object)
+        common = mean_without(results["metrics"]["mean_iou"]["per_class"], rare, "iou")
+        results["metrics"]["mean_iou_without_rare"] = {"value": common, "ci": None, "n": len(rows)}
     if "modality" in dataset.column_names:
         results["strata"] = {}
         for modality, _ in Counter(row["modality"] for row in rows).most_common():
@@ -125,6 +132,7 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
     for identity in identities:
         identity["modality"] = identity.get("modality") or "unknown"
     images = ImageRows(dataset)
+    channels = getattr(getattr(pipe, "image_processor", None), "channel_names", None)
     indices = range(len(images))
     scoring: Scoring | None = None
     content = hashlib.sha256()
@@ -134,7 +142,7 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
         identity = identities[index]
         with naming_image(identity["image_id"], split_name):
             row = images[index]
-            image = read_image(row["image"])
+            image = read_image(row["image"], channels=channels)
             started = time.perf_counter()
             prediction = pipe(image)
             seconds = time.perf_counter() - started
@@ -142,7 +150,7 @@ def _score_images(pipe: Any, dataset: Any, split_name: str, progress: bool) -> _
         scoring = scoring or choose_scoring(prediction, dataset.column_names, pipe.model.config)
         with naming_image(identity["image_id"], split_name):
             truth = scoring.truth(row)
-            statistics.append(scoring.score(truth, np.asarray(prediction[scoring.output])))
+            statistics.append(scoring.score(row, truth, np.asarray(prediction[scoring.output])))
         content.update(f"{identity['image_id']} {image.shape} {image.dtype} {truth.dtype}".encode())
         content.update(image.tobytes())
         content.update(truth.tobytes())
@@ -174,6 +182,7 @@ def _measure(
     entries: dict[str, Any] = {
         key: {"value": values[key], "ci": intervals.get(key), "n": len(statistics)} for key in keys
     }
-    if "per_class" in values:
-        entries["mean_iou"]["per_class"] = values["per_class"]
+    for metric, table in scoring.tables.items():
+        if table in values:
+            entries[metric]["per_class"] = values[table]
     return entries

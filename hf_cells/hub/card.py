@@ -51,6 +51,7 @@ _FREE_DATA = {"cc0-1.0", "pddl", "unlicense"}
 _FREE_WEIGHTS = "apache-2.0"
 # The figure at the top: one that shows cells, else what is confused with what.
 _TELLING = (re.compile("overlay|gallery|predict|example"), re.compile("confusion"))
+_LIBRARIES = {"timm_wrapper": "timm", "onnx": "onnx", "torch_export": "pytorch", "bioimageio": "bioimageio"}
 _TASKS = {
     "instance": "image-segmentation",
     "semantic": "image-segmentation",
@@ -243,7 +244,7 @@ def _metadata(
     return ModelCardData(
         license=licence,
         license_name=f"data-{data_licence}" if licence == "other" else None,
-        library_name="transformers",
+        library_name=_LIBRARIES.get(str((results.get("export") or {}).get("format")), "transformers"),
         base_model=base_model,
         pipeline_tag=_TASKS[kind],
         tags=[

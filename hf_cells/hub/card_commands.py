@@ -29,10 +29,8 @@ def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id:
         settings = {"seed": recipe.get("seed", 0), **made, "output_dir": "DIR"}
         # What is no option of the verb is a setting of this simulator.
         own = [f"{key}={_text(key, value)}" for key, value in made.items() if key not in _SIMULATE_OPTIONS]
-        options = {
-            key: value for key, value in settings.items() if key not in made or key in _SIMULATE_OPTIONS
-        }
-        words = [f"hf-cells simulate {dataset['name']}{_flags(options)}", *map(shlex.quote, own)]
+        flags = {key: value for key, value in settings.items() if key not in made or key in _SIMULATE_OPTIONS}
+        words = [f"hf-cells simulate {dataset['name']}{_flags(flags)}", *map(shlex.quote, own)]
         commands.append(" ".join(words))
 
     packaged = (resources.files("hf_cells.recipes") / f"{run.get('recipe')}.yaml").is_file()

@@ -104,8 +104,12 @@ def finite_values(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def reported_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """What goes into the metadata: scores and errors, not the counts of objects behind them."""
-    return {name: value for name, value in finite_values(metrics).items() if not name.startswith("objects_")}
+    """What goes into the metadata: scores and errors, not the counts of objects behind them nor what is no model's."""
+    return {
+        name: value
+        for name, value in finite_values(metrics).items()
+        if not name.startswith("objects_") and not name.endswith("_all_background")
+    }
 
 
 def headlines(groups: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -12,7 +12,9 @@ from ..errors import CellsError
 from ..files import atomic_write
 
 CONTACT_SHEET = "contact_sheet.png"
-PICTURES = ("labels", "overlays", CONTACT_SHEET)  # in the output folder: what is no microscope image
+EXPLANATIONS, ANIMATION = "explanations", "explain.gif"
+# In the output folder: what is no microscope image.
+PICTURES = ("labels", "overlays", "colour_maps", CONTACT_SHEET, EXPLANATIONS, ANIMATION)
 FILE_ERRORS = (
     CellsError,
     ValueError,

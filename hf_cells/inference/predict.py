@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from skimage.measure import label as connected_regions
 
+from ..metrics import class_regions
 from ..models.image_reading import read_image
 from ..progress import track
+from .class_maps import class_palette, draw_annotated, write_colour_map
 from .objects import class_of_objects
 from .outputs import (
     FILE_ERRORS,
@@ -36,7 +38,8 @@ class PredictionSummary(Summary):
     """What `predict_files` did; `summary.json` holds the same.
 
     `predictions` has one entry per image: `image` (its name in all outputs), `source`, `height`, `width`,
-    `objects`, `labels` and `overlay` (paths from `output_dir`) and, of a semantic model, `class_fractions`.
+    `objects`, `labels` and `overlay` (paths from `output_dir`), of a semantic model `class_fractions`, and of one
+    with several classes `colour_map` and `counts`.
     """
 
     objects: int = 0
@@ -70,7 +73,9 @@ def predict_files(
     """Predict images one by one; write `labels/`, `overlays/`, `objects.csv`, `rle.csv` and `summary.json`.
 
     Of a semantic model, the objects are the connected regions (4-neighbourhood) of each class but 0, their
-    score is the mean probability of their class, and `labels/` holds 8-bit masks of classes.
+    score is the mean probability of their class, and `labels/` holds 8-bit masks of classes. Of a model of several
+    classes, regions under 20 pixels are specks and no objects; it also gives `counts.csv`, the objects of each class in
+    each image, and `colour_maps/`, the masks in the colours of the classes; `overlays/` has counts and a legend.
 
     Args:
         pipe: A `cell-segmentation` pipeline.
@@ -91,11 +96,18 @@ def predict_files(
     output = Path(output_dir)
     images = without_outputs(iter_image_paths(paths), output)
     summary = PredictionSummary(output_dir=str(output))
-    id2label = {int(key): name for key, name in pipe.model.config.id2label.items()}
+    id2label = {
+        int(key): name for key, name in sorted(pipe.model.config.id2label.items(), key=lambda i: int(i[0]))
+    }
+    palette = class_palette(pipe.model.config) if _of_several_classes(pipe.model.config) else None
+    cell_names = list(id2label.values())[1:]
     started = time.perf_counter()
     jobs: Iterable[tuple[Path, str]] = list(zip(images, output_names(images)))
     with ExitStack() as files:
         objects_csv = files.enter_context(open_csv(output / "objects.csv", OBJECT_COLUMNS)) if table else None
+        counts_csv = None
+        if palette is not None:
+            counts_csv = files.enter_context(open_csv(output / "counts.csv", ["image", *cell_names]))
         rle_csv = files.enter_context(open_csv(output / "rle.csv", RLE_COLUMNS)) if rle else None
         for path, name in track(jobs, "predicting", total=len(images)) if progress else jobs:
             try:
@@ -104,15 +116,19 @@ def predict_files(
             except FILE_ERRORS as error:
                 summary.failed(path, error, on_error)
                 continue
-            found = _objects_of(prediction)
+            found = _objects_of(prediction, several=palette is not None)
             entry: dict[str, Any] = {
                 "image": name,
                 "source": str(path),
                 "height": image.shape[0],
                 "width": image.shape[1],
                 "objects": int(np.unique(found.labels[found.labels > 0]).size),
-                **_write_images(output, name, image, prediction, id2label, overlays),
+                **_write_images(output, name, image, prediction, id2label, overlays and palette is None),
             }
+            if palette is not None:
+                entry |= _write_classes(output, name, image, prediction, found, palette, id2label, overlays)
+            if counts_csv:
+                counts_csv.writerow([name, *entry["counts"].values()])
             if objects_csv:
                 rows = object_rows(name, found.labels, image, found.scores, found.label_ids, id2label)
                 objects_csv.writerows([row[column] for column in OBJECT_COLUMNS] for row in rows)
@@ -126,15 +142,23 @@ def predict_files(
     return summary
 
 
-def _objects_of(prediction: dict[str, np.ndarray]) -> _Objects:
+def _of_several_classes(config: Any) -> bool:
+    return config.model_type.endswith("semantic") and len(config.id2label) > 2
+
+
+def _objects_of(prediction: dict[str, np.ndarray], several: bool) -> _Objects:
     if "instance_labels" in prediction:
         return _Objects(prediction["instance_labels"], prediction["scores"], prediction["label_ids"])
     mask, probabilities = prediction["semantic_mask"], prediction["probabilities"]
-    regions = connected_regions(mask, background=0, connectivity=1)
-    label_ids = class_of_objects(regions, mask)
+    if several:
+        regions, label_ids = class_regions(mask)
+    else:
+        regions = connected_regions(mask, background=0, connectivity=1)
+        label_ids = class_of_objects(regions, mask)
     of_own_class = np.take_along_axis(probabilities, mask[None].astype(np.intp), axis=0)[0]
-    area = np.bincount(regions.ravel())[1:]
-    scores = np.bincount(regions.ravel(), weights=of_own_class.ravel())[1:] / np.maximum(area, 1)
+    count = len(label_ids) + 1
+    area = np.bincount(regions.ravel(), minlength=count)[1:]
+    scores = np.bincount(regions.ravel(), of_own_class.ravel(), count)[1:] / np.maximum(area, 1)
     return _Objects(regions, scores, label_ids)
 
 
@@ -163,4 +187,28 @@ def _write_images(
     if overlay is not None:
         picture = write_overlay(output / "overlays" / f"{name}.png", overlay)
         entry["overlay"] = picture.relative_to(output).as_posix()
+    return entry
+
+
+def _write_classes(
+    output: Path,
+    name: str,
+    image: np.ndarray,
+    prediction: dict[str, np.ndarray],
+    found: _Objects,
+    palette: np.ndarray,
+    id2label: dict[int, str],
+    overlays: bool,
+) -> dict[str, Any]:
+    """Write colour map and annotated picture of one image; return what the summary says of them."""
+    written = write_colour_map(output / "colour_maps" / f"{name}.png", prediction["semantic_mask"], palette)
+    counts = np.bincount(found.label_ids, minlength=len(id2label)).tolist()
+    entry: dict[str, Any] = {
+        "colour_map": written.relative_to(output).as_posix(),
+        "counts": {id2label[k]: counts[k] for k in range(1, len(id2label))},
+    }
+    if overlays:
+        picture = draw_annotated(image, found.labels, found.label_ids, palette, id2label)
+        written = write_overlay(output / "overlays" / f"{name}.png", picture)
+        entry["overlay"] = written.relative_to(output).as_posix()
     return entry

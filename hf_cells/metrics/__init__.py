@@ -30,6 +30,7 @@ from hf_cells.metrics.instance import (
     pool,
 )
 from hf_cells.metrics.overlap import Overlap, label_overlap
+from hf_cells.metrics.pointing import point_hits, pointing_metrics, score_pointing
 from hf_cells.metrics.ranking import (
     average_precision_score,
     precision_recall_curve,
@@ -48,6 +49,12 @@ from hf_cells.metrics.semantic import (
     recall_per_class,
     soft_dice,
     soft_dice_sums,
+)
+from hf_cells.metrics.semantic_objects import (
+    MIN_OBJECT_PIXELS,
+    aggregate_semantic_objects,
+    class_regions,
+    score_semantic_objects,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +75,7 @@ _WRAPPERS = (
 __all__ = [
     "DSB_THRESHOLDS",
     "MATCHING_THRESHOLDS",
+    "MIN_OBJECT_PIXELS",
     "ClassificationMetric",
     "InstanceSegmentationMetric",
     "Matching",
@@ -77,11 +85,13 @@ __all__ = [
     "SoftDiceMetric",
     "aggregate_instances",
     "aggregate_semantic",
+    "aggregate_semantic_objects",
     "aggregated_jaccard_index",
     "aggregated_jaccard_index_plus",
     "average_precision",
     "average_precision_score",
     "cellpose_aggregated_jaccard_index",
+    "class_regions",
     "classification_metrics",
     "confusion_matrix",
     "decision_metrics",
@@ -99,6 +109,8 @@ __all__ = [
     "multilabel_metrics",
     "panoptic_quality",
     "pixel_accuracy",
+    "point_hits",
+    "pointing_metrics",
     "pool",
     "precision_per_class",
     "precision_recall_curve",
@@ -108,7 +120,9 @@ __all__ = [
     "roc_auc",
     "roc_curve",
     "score_instances",
+    "score_pointing",
     "score_semantic",
+    "score_semantic_objects",
     "soft_dice",
     "soft_dice_sums",
 ]

@@ -149,48 +149,89 @@ def score_semantic(
 
 
 def aggregate_semantic(
-    rows: Iterable[Mapping[str, Any]], label_names: Sequence[str] | None = None
+    rows: Iterable[Mapping[str, Any]],
+    label_names: Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Score a dataset from the rows of `score_semantic`, pixels pooled over images.
 
     Args:
         rows: of one dataset, all with the same number of classes.
         label_names: names for `per_class`; the class numbers as text without them.
+        groups: name of a group -> names of the classes that are taken as one in a second scoring; classes in no
+            group stay what they are.
 
     Returns:
-        `pixel_accuracy`; `mean_iou` and `mean_dice` over the classes that occur, background included (the
-        usual convention: read `per_class` where background is easy); `dice_per_image`, mean over images of
-        the hard Dice without background; `per_class`, name -> `iou`, `dice`, `precision`, `recall` (NaN where
-        undefined), `pixels_true`, `pixels_pred`.
+        `pixel_accuracy`, and `pixel_accuracy_all_background`, what an answer of nothing but background has;
+        `mean_iou` and `mean_dice` over the classes that occur, background included (the usual convention: read
+        `per_class` where background is easy); `dice_per_image`, mean over images of the hard Dice without
+        background; `per_class`, name -> `iou`, `dice`, `dice_image_mean` (mean over the images with the class in
+        truth or prediction), `precision`, `recall` (NaN where undefined), `pixels_true`, `pixels_pred`.
+        With groups also `pixel_accuracy_merged`, `mean_iou_merged`, `mean_dice_merged` and `per_class_merged`.
 
     Raises:
-        ValueError: there is no row, or the number of names is not the number of classes.
+        ValueError: there is no row, the number of names is not the number of classes, or a group has an unknown
+            class.
     """
     rows = _at_least_one(rows)
-    confusion = np.array([row["confusion"] for row in rows]).sum(axis=0)
-    names = [str(index) for index in range(len(confusion))] if label_names is None else list(label_names)
-    if len(names) != len(confusion):
+    confusions = np.array([row["confusion"] for row in rows])
+    names = [str(i) for i in range(confusions.shape[-1])] if label_names is None else list(label_names)
+    if len(names) != confusions.shape[-1]:
         raise ValueError(
-            f"{len(names)} label names for {len(confusion)} classes: name every class, background too"
+            f"{len(names)} label names for {confusions.shape[-1]} classes: name every class, background too"
         )
+    pooled = confusions.sum(axis=0)
+    nothing_found = np.zeros_like(pooled)
+    nothing_found[:, 0] = pooled.sum(axis=1)
+    scores = {
+        **_semantic_scores(confusions, names),
+        "pixel_accuracy_all_background": semantic.pixel_accuracy(nothing_found),
+        "dice_per_image": _mean(np.array([row["dice_per_image"] for row in rows], dtype=np.float64)),
+    }
+    if groups:
+        merged = _semantic_scores(*_merged(confusions, names, groups))
+        scores |= {f"{key}_merged": value for key, value in merged.items()}
+    return scores
+
+
+def _semantic_scores(confusions: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Scores of (n, K, K) confusion matrices, one an image."""
+    pooled = confusions.sum(axis=0)
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    sizes = confusions.sum(axis=1) + confusions.sum(axis=2)
+    of_images = np.divide(2 * hits, sizes, out=np.full(hits.shape, np.nan), where=sizes > 0)
     columns = {
-        "iou": semantic.iou_per_class(confusion),
-        "dice": semantic.dice_per_class(confusion),
-        "precision": semantic.precision_per_class(confusion),
-        "recall": semantic.recall_per_class(confusion),
-        "pixels_true": confusion.sum(axis=1),
-        "pixels_pred": confusion.sum(axis=0),
+        "iou": semantic.iou_per_class(pooled),
+        "dice": semantic.dice_per_class(pooled),
+        "dice_image_mean": np.array([_mean(column) for column in of_images.T]),
+        "precision": semantic.precision_per_class(pooled),
+        "recall": semantic.recall_per_class(pooled),
+        "pixels_true": pooled.sum(axis=1),
+        "pixels_pred": pooled.sum(axis=0),
     }
     return {
-        "pixel_accuracy": semantic.pixel_accuracy(confusion),
+        "pixel_accuracy": semantic.pixel_accuracy(pooled),
         "mean_iou": _mean(columns["iou"]),
         "mean_dice": _mean(columns["dice"]),
-        "dice_per_image": _mean(np.array([row["dice_per_image"] for row in rows], dtype=np.float64)),
         "per_class": {
             name: {key: values[index].item() for key, values in columns.items()}
             for index, name in enumerate(names)
         },
     }
+
+
+def _merged(
+    confusions: np.ndarray, names: Sequence[str], groups: Mapping[str, Sequence[str]]
+) -> tuple[np.ndarray, list[str]]:
+    """Confusion matrices with the classes of each group added up, in the order of their first class."""
+    group_of = {name: group for group, members in groups.items() for name in members}
+    if unknown := sorted(group_of.keys() - set(names)):
+        raise ValueError(f"a group has the class {unknown[0]!r}; the classes are {', '.join(names)}")
+    merged = list(dict.fromkeys(group_of.get(name, name) for name in names))
+    belongs = np.zeros((len(names), len(merged)), np.int64)
+    for index, name in enumerate(names):
+        belongs[index, merged.index(group_of.get(name, name))] = 1
+    return belongs.T @ confusions @ belongs, merged
 
 
 def _at_least_one(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,5 +1,7 @@
 """Where a classifier looks: class activation maps, boxes from them, and colours for people."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,20 +28,90 @@ def class_activation_map(model: Any, pixel_values: Tensor, class_id: int | Tenso
     Raises:
         ValueError: The backbone gives no maps (a network without convolutions), or there is no such class.
     """
-    training = model.training
-    model.eval()
-    try:
+    with _evaluating(model):
         if _is_linear_after_pooling(model):
-            with torch.no_grad():
-                maps = feature_maps(model, pixel_values)
-                chosen = _classes(model, model.head(_pooled(maps, model)), class_id)
-                weights = model.head.classifier.weight[chosen]
-                activation = torch.einsum("bchw,bc->bhw", maps.float(), weights.float())
+            maps, logits = _maps_and_logits(model, pixel_values)
+            weights = model.head.classifier.weight[_classes(model, logits, class_id)]
+            activation = torch.einsum("bchw,bc->bhw", maps, weights.detach().float())
         else:
             activation = _gradients(model, pixel_values, class_id)
-    finally:
-        model.train(training)
-    return _scaled(activation, (int(pixel_values.shape[-2]), int(pixel_values.shape[-1])))
+    return _scaled(activation, _size(pixel_values))
+
+
+def class_activation_maps(
+    model: Any, pixel_values: Tensor, class_ids: Sequence[int], signed: bool = False
+) -> Tensor:
+    """Maps of several classes, `(B, len(class_ids), H, W)`; as `class_activation_map` gives them one by one.
+
+    Where the head is linear after pooling all of them together cost one pass through the network.
+
+    Args:
+        model: A [`CellForImageClassification`].
+        pixel_values: `(B, num_channels, H, W)` float, from the image processor.
+        class_ids: The classes.
+        signed: Scale from the lowest to the highest value of each map in place of clipping what speaks against the
+            class, so that a map has a maximum even where nothing speaks for the class.
+
+    Raises:
+        ValueError: As for `class_activation_map`.
+    """
+    with _evaluating(model):
+        if _is_linear_after_pooling(model):
+            maps, logits = _maps_and_logits(model, pixel_values)
+            for class_id in class_ids:
+                _classes(model, logits, class_id)
+            weights = model.head.classifier.weight[list(class_ids)]
+            stacked = torch.einsum("bchw,kc->bkhw", maps, weights.detach().float())
+        else:
+            stacked = torch.stack([_gradients(model, pixel_values, one) for one in class_ids], 1)
+    scaled = _scaled(stacked.flatten(0, 1), _size(pixel_values), signed)
+    return scaled.unflatten(0, stacked.shape[:2])
+
+
+def maps_over_image(
+    pipe: Any, image: np.ndarray, class_ids: Sequence[int], signed: bool = False
+) -> np.ndarray:
+    """Maps of several classes in the pixels of the image itself, whatever the image processor makes of its size.
+
+    Args:
+        pipe: A `cell-classification` pipeline.
+        image: `(H, W)` or `(H, W, C)` of any type.
+        class_ids: K classes.
+        signed: See `class_activation_maps`.
+
+    Returns:
+        `(K, H, W)` float32 from 0 to 1; see `class_activation_map`.
+    """
+    pixels = pipe.image_processor(image)["pixel_values"].to(pipe.device, pipe.model.dtype)
+    maps = class_activation_maps(pipe.model, pixels, class_ids, signed)[0].float().cpu()
+    return pipe.image_processor.to_original_size(maps, image.shape[:2]).numpy()
+
+
+def activation_method(model: Any) -> str:
+    """How the maps of this model are made: "CAM" or "Grad-CAM", see `class_activation_map`.
+
+    Raises:
+        ValueError: It cannot give any.
+    """
+    _refuse_without_maps(model)
+    if _is_linear_after_pooling(model):
+        return "CAM"
+    _last_maps_module(model)
+    return "Grad-CAM"
+
+
+def peak_of(activation: np.ndarray) -> tuple[int, int] | None:
+    """Row and column of the maximum of `(H, W)`; None for an empty map, which points nowhere.
+
+    Where several pixels share it (to four digits: a plateau must not be decided by rounding), it is the one nearest to
+    their middle.
+    """
+    highest = activation.max()
+    if not highest > 0:
+        return None
+    rows, columns = np.nonzero(activation >= highest * (1 - 1e-4))
+    nearest = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return int(rows[nearest]), int(columns[nearest])
 
 
 def feature_maps(model: Any, pixel_values: Tensor) -> Tensor:
@@ -49,8 +121,7 @@ def feature_maps(model: Any, pixel_values: Tensor) -> Tensor:
         ValueError: The backbone has none.
     """
     backbone = model.backbone
-    if model.config.backbone is None and not model.config.hidden_sizes:
-        raise ValueError("a network without convolutions has no maps: it looks at all pixels at once")
+    _refuse_without_maps(model)
     maps = (
         backbone.forward_features(pixel_values)
         if hasattr(backbone, "forward_features")
@@ -96,6 +167,32 @@ def _otsu(values: np.ndarray, bins: int = 256) -> float:
     mean_above = np.cumsum((counts * centres)[::-1])[::-1] / np.maximum(above, 1)
     between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
     return float(edges[1:][between.argmax()])
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Lend the model for evaluation: batch statistics must not move."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _refuse_without_maps(model: Any) -> None:
+    if model.config.backbone is None and not model.config.hidden_sizes:
+        raise ValueError("a network without convolutions has no maps: it looks at all pixels at once")
+
+
+def _size(pixel_values: Tensor) -> tuple[int, int]:
+    return int(pixel_values.shape[-2]), int(pixel_values.shape[-1])
+
+
+@torch.no_grad()
+def _maps_and_logits(model: Any, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    maps = feature_maps(model, pixel_values)
+    return maps.float(), model.head(_pooled(maps, model))
 
 
 def _is_linear_after_pooling(model: Any) -> bool:
@@ -158,12 +255,22 @@ def _last_maps_module(model: Any) -> nn.Module:
     return found[-1]
 
 
-def _scaled(activation: Tensor, size: tuple[int, int]) -> Tensor:
-    """Clip what speaks against the class, bring to the size of the image, and scale each map to 1."""
-    enlarged = F.interpolate(activation[:, None].float(), size, mode="bilinear", align_corners=False)[
-        :, 0
-    ].clamp(min=0)
-    return enlarged / enlarged.amax((-2, -1), keepdim=True).clamp(min=1e-12)
+def _scaled(activation: Tensor, size: tuple[int, int], signed: bool = False) -> Tensor:
+    """Bring to the size of the image; scale each map to 1 from 0, what speaks against the class clipped, or from its
+    lowest value.
+    """
+    maps = F.interpolate(activation[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+    lowest = maps.amin((-2, -1), keepdim=True) if signed else 0
+    maps = (maps - lowest).clamp(min=0)
+    return maps / maps.amax((-2, -1), keepdim=True).clamp(min=1e-12)
 
 
-__all__ = ["box_of", "class_activation_map", "feature_maps"]
+__all__ = [
+    "activation_method",
+    "box_of",
+    "class_activation_map",
+    "class_activation_maps",
+    "feature_maps",
+    "maps_over_image",
+    "peak_of",
+]

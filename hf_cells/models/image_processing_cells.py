@@ -25,7 +25,7 @@ class CellImageProcessor(BaseImageProcessor):
     Args:
         num_channels: Channels the model wants. Grey images are repeated, an alpha channel is dropped, colour becomes
             grey (Rec. 601 luma) for a one-channel model.
-        channel_names: Names of the channels, for people.
+        channel_names: Names of the channels. An image that is given as a mapping of channels is stacked by them.
         scaling: "percentile" maps the image's own percentiles to 0 and 1, so that 8- and 16-bit copies of an image
             look the same to the model; "dtype" divides by the largest value of the type; "none" keeps the numbers.
         percentiles: The two percentiles (0–100), taken over all channels together, or per channel.
@@ -98,7 +98,7 @@ class CellImageProcessor(BaseImageProcessor):
         return self.preprocess(images, *args, **kwargs)
 
     def _one(self, image: Any) -> Tensor:
-        pixels = self.conform(read_image(image, max_pixels=self.max_pixels))
+        pixels = self.conform(read_image(image, self.max_pixels, self.channel_names))
         low, high = self.intensity_range(pixels)
         pixels = self.frame(pixels, low, high)
         tensor = torch.from_numpy(self.scale_intensities(pixels, low, high)).permute(2, 0, 1).contiguous()

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
 from .image_processing_cells import CellImageProcessor
@@ -67,6 +68,22 @@ class CellClassificationImageProcessor(CellImageProcessor):
                 "enlarge size or lower crop_size"
             )
         return tensor[..., top : top + height, left : left + width].contiguous()
+
+    def to_original_size(self, maps: Tensor, size: tuple[int, int] | None) -> Tensor:
+        """Lay maps `(C, h, w)` of what the model saw over the image: `(C, H, W)`, 0 where a crop hid it."""
+        if size is None:
+            return maps
+        height, width = int(size[0]), int(size[1])
+        side = max(height, width)
+        framed = (side, side) if self.square else (height, width)
+        if self.crop_size is not None:
+            whole = self.network_size(framed)
+            top, left = (whole[0] - maps.shape[-2]) // 2, (whole[1] - maps.shape[-1]) // 2
+            rest = (left, whole[1] - maps.shape[-1] - left, top, whole[0] - maps.shape[-2] - top)
+            maps = F.pad(maps, rest)
+        maps = super().to_original_size(maps, framed)
+        top, left = (framed[0] - height) // 2, (framed[1] - width) // 2
+        return maps[..., top : top + height, left : left + width]
 
 
 __all__ = ["CellClassificationImageProcessor"]

@@ -12,7 +12,7 @@ import io
 import math
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -45,7 +45,9 @@ _CONVERSIONS = {
 _pillow_lock = threading.Lock()
 
 
-def read_image(source: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(
+    source: Any, max_pixels: int = MAX_PIXELS, channels: Sequence[str] | None = None
+) -> np.ndarray:
     """Read an image at the depth and with the channels it was stored with.
 
     Palettes and 1-bit images are expanded, grey with alpha becomes RGBA, CMYK becomes RGB, RGBA keeps its
@@ -56,9 +58,11 @@ def read_image(source: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     Args:
         source: A path, `bytes`, a binary file object, a PIL image, a numpy array or a tensor. Arrays are
             (H, W), (H, W, C) or (C, H, W); where both ends could be channels, an array is taken as channels
-            last, a tensor as channels first.
+            last, a tensor as channels first. A mapping holds one such image of one channel by channel name.
         max_pixels: Files with more pixels (height x width) are refused before they are decoded. What is in
             memory already is not counted.
+        channels: Names of the channels of a mapping to take, in that order; all in its own order when None.
+            Other sources have no names, and are read whole.
 
     Returns:
         (H, W) or (H, W, C) of uint8, uint16 or float32.
@@ -67,6 +71,8 @@ def read_image(source: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         FileNotFoundError: When there is no such file.
         ValueError: When it is empty, corrupt, truncated, too large, not an image or not a single image.
     """
+    if isinstance(source, Mapping):
+        return _read_channels(source, max_pixels, channels)
     if isinstance(source, str | os.PathLike):
         return _read_path(Path(source), max_pixels)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -87,6 +93,30 @@ def read_image(source: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         f"cannot read an image from a {type(source).__name__}; pass a path, bytes, an open file, "
         "a PIL image, a numpy array or a tensor"
     )
+
+
+def _read_channels(source: Mapping[str, Any], max_pixels: int, wanted: Sequence[str] | None) -> np.ndarray:
+    names = list(source) if wanted is None else list(wanted)
+    if lacking := [name for name in names if source.get(name) is None] or ([] if names else ["first"]):
+        raise ValueError(
+            f"there is no {lacking[0]} channel; the channels are {', '.join(map(str, source)) or 'none'}, "
+            f"and needed are {', '.join(names)}"
+        )
+    planes = []
+    for name in names:
+        try:
+            planes.append(read_image(source[name], max_pixels))
+        except ValueError as error:
+            raise ValueError(f"channel {name}: {error}") from error
+        first, plane = planes[0], planes[-1]
+        if plane.ndim != 2:
+            raise ValueError(f"channel {name}: is an image of {plane.shape[-1]} channels; save it as grey")
+        if plane.shape != first.shape or plane.dtype != first.dtype:
+            found, other = (f"{image.shape[0]}x{image.shape[1]} {image.dtype}" for image in (plane, first))
+            raise ValueError(
+                f"channel {name}: is {found} and channel {names[0]} is {other}; the channels need one size and depth"
+            )
+    return np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
 
 
 def _read_path(path: Path, max_pixels: int) -> np.ndarray:

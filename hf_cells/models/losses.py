@@ -23,6 +23,29 @@ def soft_dice_loss(
     return (1 - (2 * both + smooth) / (total + smooth)).mean()
 
 
+def label_dice_loss(probabilities: Tensor, labels: Tensor, ignore_index: int, smooth: float = 1.0) -> Tensor:
+    """`soft_dice_loss` of every label but 0 against its own pixels, without writing out a mask for each.
+
+    The background's Dice is near 1 whatever happens; leaving it out lets the objects lead.
+
+    Args:
+        probabilities: `(B, num_labels, H, W)`.
+        labels: `(B, H, W)` int64.
+        ignore_index: Label left out.
+        smooth: As in `soft_dice_loss`.
+    """
+    valid = labels != ignore_index
+    place = labels.masked_fill(~valid, 0)
+    counted = valid.to(probabilities.dtype)
+    own = (probabilities.gather(1, place[:, None])[:, 0] * counted).flatten(1)
+    empty = probabilities.new_zeros(probabilities.shape[:2])
+    both = empty.scatter_add(1, place.flatten(1), own)
+    pixels = empty.scatter_add(1, place.flatten(1), counted.flatten(1))
+    total = torch.einsum("bchw,bhw->bc", probabilities, counted) + pixels
+    first = 1 if probabilities.shape[1] > 1 else 0
+    return (1 - (2 * both + smooth) / (total + smooth))[:, first:].mean()
+
+
 def focal_loss(logits: Tensor, labels: Tensor, ignore_index: int, gamma: float = 2.0) -> Tensor:
     """Cross-entropy that fades where the model is already sure (Lin et al. 2017, arXiv:1708.02002)."""
     cross_entropy = F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="none")
@@ -56,11 +79,7 @@ def semantic_loss(
             weight = None if class_weights is None else logits.new_tensor(class_weights)
             total = total + F.cross_entropy(logits, labels, weight, ignore_index=ignore_index)
         elif part == "dice":
-            valid = labels != ignore_index
-            one_hot = F.one_hot(labels.masked_fill(~valid, 0), logits.shape[1]).movedim(-1, 1)
-            # The background's Dice is near 1 whatever happens; leaving it out lets the objects lead.
-            first = 1 if logits.shape[1] > 1 else 0
-            total = total + soft_dice_loss(logits.softmax(1)[:, first:], one_hot[:, first:], valid[:, None])
+            total = total + label_dice_loss(logits.softmax(1), labels, ignore_index)
         elif part == "focal":
             total = total + focal_loss(logits, labels, ignore_index)
         else:

@@ -9,7 +9,6 @@ from torch import Tensor
 from transformers import Pipeline
 
 from .decisions import decide
-from .image_reading import read_image
 
 
 class CellClassificationPipeline(Pipeline):
@@ -73,7 +72,7 @@ class CellClassificationPipeline(Pipeline):
 
     def preprocess(self, image: Any) -> dict[str, Any]:  # type: ignore[override]
         """Read and prepare one image."""
-        return {"pixel_values": self.image_processor(read_image(image))["pixel_values"]}
+        return {"pixel_values": self.image_processor(image)["pixel_values"]}
 
     def _forward(  # type: ignore[override]
         self,

@@ -91,7 +91,8 @@ class CellSegmentationPipeline(Pipeline):
 
     def preprocess(self, image: Any) -> dict[str, Any]:  # type: ignore[override]
         """Read one image; keep its size for the way back."""
-        pixels = read_image(image, max_pixels=self.image_processor.max_pixels)
+        reader = self.image_processor
+        pixels = read_image(image, reader.max_pixels, reader.channel_names)
         features = self.image_processor(pixels)
         return {"pixel_values": features["pixel_values"], "size": tuple(pixels.shape[:2])}
 

@@ -1,5 +1,6 @@
 """A complete model repository: weights, configuration, processor, and the code that runs them anywhere."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
         folder: Where to; usually `model/` of a run.
 
     Returns:
-        The folder, with `model.safetensors`, `config.json`, `preprocessor_config.json` and the modules they name.
+        The folder, with `model.safetensors`, `config.json`, `preprocessor_config.json`, the modules they name, and
+        the `handler.py` and `requirements.txt` of Inference Endpoints.
 
     Raises:
         CellsError: When the folder cannot be written.
@@ -51,11 +53,13 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
         custom_object_save(pipeline_class, temporary)
+        write_handler(model.config.to_dict(), temporary)
     return folder
 
 
 def write_code(model_type: str, folder: str | Path) -> None:
-    """Write the modules that run a model of this type without the package, as `save_model_repository` does.
+    """Write the modules that run a model of this type without the package, as `save_model_repository` does, and the
+    files of Inference Endpoints.
 
     Raises:
         CellsError: When the type is none of this package.
@@ -65,6 +69,26 @@ def write_code(model_type: str, folder: str | Path) -> None:
     family = FAMILIES[model_type]
     for cls in (family.model.config_class, family.model, family.processor, family.pipeline):
         custom_object_save(cls, folder)
+    config = Path(folder) / "config.json"
+    write_handler(
+        json.loads(config.read_text("utf-8")) if config.is_file() else {"model_type": model_type}, folder
+    )
+
+
+def write_handler(config: dict[str, Any], folder: str | Path) -> None:
+    """Write what Inference Endpoints looks for: `handler.py`, and the packages that its container must have.
+
+    Args:
+        config: Of the model.
+        folder: Of the repository.
+    """
+    needed = ["transformers>=5", "tifffile>=2024.1"]
+    if FAMILIES[config["model_type"]].task == "cell-segmentation":
+        needed.append("scipy>=1.12")
+    if config.get("backbone"):
+        needed.append("timm>=1.0.20")
+    shutil.copyfile(Path(__file__).with_name("handler.py"), Path(folder) / "handler.py")
+    (Path(folder) / "requirements.txt").write_text("\n".join(needed) + "\n", "utf-8")
 
 
 def _reference(cls: type) -> str:
@@ -72,4 +96,4 @@ def _reference(cls: type) -> str:
     return f"{cls.__module__.rpartition('.')[2]}.{cls.__name__}"
 
 
-__all__ = ["save_model_repository", "write_code"]
+__all__ = ["save_model_repository", "write_code", "write_handler"]

@@ -3,7 +3,7 @@
 A checkpoint is a folder `checkpoints/step-00001234/` with model.safetensors, average.safetensors (when weights are
 averaged), random.safetensors (one state per process), optimizer.pt (read with `weights_only`) and state.json, which is
 written last. The sidecar state.json is for people and programs: epoch, step, learning rate, batch size, processor
-statistics, best score and the whole history.
+statistics, best score and the whole history. The best weights, best.safetensors, have the same beside them: best.json.
 """
 
 import json
@@ -16,7 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..errors import CellsError
-from ..files import atomic_folder
+from ..files import atomic_folder, atomic_write
+
+SIDECAR = {
+    "epoch": int,
+    "step": int,
+    "step_in_epoch": int,
+    "batch_size": int,
+    "processes": int,
+    "learning_rate": float,
+    "image_mean": list,
+    "image_std": list,
+    "best_score": float,
+    "history": list,
+}
+_OPTIONAL = {"image_mean", "image_std", "best_score"}  # may be null
 
 
 def save_checkpoint(
@@ -54,6 +68,18 @@ def save_checkpoint(
     return target
 
 
+def save_best(folder: Path, weights: dict[str, torch.Tensor], sidecar: dict[str, Any]) -> None:
+    """Write best.safetensors and, beside it, best.json.
+
+    Raises:
+        CellsError: They cannot be written.
+    """
+    with atomic_write(folder / "best.safetensors") as temporary:
+        save_tensors(weights, temporary)
+    with atomic_write(folder / "best.json") as temporary:
+        temporary.write_text(json.dumps(sidecar, indent=1))
+
+
 def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Write a safetensors file.
 
@@ -79,17 +105,60 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         average = path / "average.safetensors"
+        state = json.loads((path / "state.json").read_text())
+        _check_sidecar(state)
         return {
             "weights": load_file(path / "model.safetensors"),
             "average": load_file(average) if average.exists() else None,
             "optimizer": torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True),
             "random": load_file(path / "random.safetensors"),
-            "state": json.loads((path / "state.json").read_text()),
+            "state": state,
         }
     except Exception as error:
         raise CellsError(
             f"{path}: damaged checkpoint ({error}); delete this folder to resume from the one before it"
         ) from error
+
+
+def check_resumable(
+    path: Path, state: dict[str, Any], batch_size: int, processes: int, processor: Any
+) -> None:
+    """Refuse to go on with other settings than those of the sidecar where that would change what was done before.
+
+    Args:
+        path: The checkpoint, for errors.
+        state: Its sidecar.
+        batch_size: Of all processes together, today.
+        processes: Today.
+        processor: The image processor of today.
+
+    Raises:
+        CellsError: Another number of processes; another batch size in the middle of an epoch, whose place would be
+            lost; or another mean or standard deviation, which the weights do not know.
+    """
+    if state["processes"] != processes:
+        raise CellsError(f"{path} was saved by {state['processes']} processes; resume with as many")
+    if state["step_in_epoch"] and state["batch_size"] != batch_size:
+        raise CellsError(
+            f"{path} was saved in mid-epoch with batches of {state['batch_size']}, now they have {batch_size}; "
+            "resume with the same training.batch_size"
+        )
+    for name in ("image_mean", "image_std"):
+        was, now = state[name], getattr(processor, name)
+        if (was is None) != (now is None) or (was is not None and list(was) != list(now)):
+            raise CellsError(
+                f"{path} was trained with {name} {was}, the recipe has {now}; resume with the same processor"
+            )
+
+
+def _check_sidecar(state: Any) -> None:
+    if not isinstance(state, dict):
+        raise ValueError("state.json is no JSON object")
+    for name, kind in SIDECAR.items():
+        value = state.get(name)
+        fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+        if name not in state or not (fits or (value is None and name in _OPTIONAL)):
+            raise ValueError(f"state.json: {name} is missing or no {kind.__name__}")
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -17,7 +17,6 @@ from ..data.image_samples import ImageSamples, one_hot
 from ..errors import CellsError
 from ..metrics.classification import classification_metrics, multilabel_metrics
 from ..models.decisions import decide
-from ..models.image_reading import read_image
 from .task import Rows, Task, finite, scored_in_parts
 
 _BATCH = 64
@@ -201,7 +200,7 @@ def measure(
 
 def _logits(model: Any, processor: Any, rows: list[dict[str, Any]], device: torch.device) -> Tensor:
     """Return `(N, K)`; images of several sizes go one by one, as padding would change what the model sees of them."""
-    pixels = [processor(read_image(row["image"]))["pixel_values"] for row in rows]
+    pixels = [processor(row["image"])["pixel_values"] for row in rows]
     batches = [torch.cat(pixels)] if len({item.shape for item in pixels}) == 1 else pixels
     return torch.cat([model(batch.to(device)).logits.float() for batch in batches])
 

@@ -24,12 +24,13 @@ from ..errors import CellsError
 from ..files import atomic_write
 from .averaging import MovingAverage
 from .checkpoints import (
+    check_resumable,
     list_checkpoints,
     random_state,
     read_checkpoint,
     restore_random_state,
+    save_best,
     save_checkpoint,
-    save_tensors,
 )
 from .display import Display
 from .launch import StopSignal, any_process
@@ -152,7 +153,8 @@ def train(setup: Setup) -> State:
                     if is_better(score, state.best_score, metric):
                         state.best_score, state.best_epoch = score, state.epoch + 1
                         state.bad_validations = 0
-                        _save_best(setup, model)
+                        validated = {f"validation_{name}": value for name, value in scores.items()}
+                        _save_best(setup, model, optimizer, state, row | validated)
                     else:
                         state.bad_validations += 1
                 schedule.after_validation(scores["loss"])
@@ -243,15 +245,7 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
     if accelerator.is_main_process:
         scaler = accelerator.scaler.state_dict() if accelerator.scaler else {}
         settings = setup.recipe["training"]
-        sidecar = {
-            "batch_size": settings["batch_size"] * accelerator.num_processes,
-            "processes": accelerator.num_processes,
-            "loss_sums": loss_sums,
-            "accuracy_sums": accuracy_sums,
-            "learning_rate": optimizer.param_groups[0]["lr"],
-            "image_mean": setup.processor.image_mean,
-            "image_std": setup.processor.image_std,
-        }
+        sidecar = {**_settings(setup, optimizer), "loss_sums": loss_sums, "accuracy_sums": accuracy_sums}
         save_checkpoint(
             folder,
             weights=model.state_dict(),
@@ -270,6 +264,18 @@ def _save(setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Sche
     return folder / f"step-{state.step:08d}"
 
 
+def _settings(setup: Setup, optimizer: Any) -> dict[str, Any]:
+    """What a sidecar says of the settings, so that weights are never without them."""
+    processes = setup.accelerator.num_processes
+    return {
+        "batch_size": setup.recipe["training"]["batch_size"] * processes,
+        "processes": processes,
+        "learning_rate": optimizer.param_groups[0]["lr"],
+        "image_mean": setup.processor.image_mean,
+        "image_std": setup.processor.image_std,
+    }
+
+
 def _restore(
     setup: Setup, model: Any, average: Any, optimizer: Any, schedule: Schedule
 ) -> tuple[State, dict[str, Tensor]]:
@@ -283,10 +289,10 @@ def _restore(
     state.finished = (settings["max_steps"] is not None and state.step >= settings["max_steps"]) or (
         settings["patience"] is not None and state.bad_validations >= settings["patience"]
     )
-    if saved["state"]["processes"] != accelerator.num_processes:
-        raise CellsError(
-            f"{setup.resume_from} was saved by {saved['state']['processes']} processes; resume with as many"
-        )
+    today = _settings(setup, optimizer)
+    check_resumable(
+        setup.resume_from, saved["state"], today["batch_size"], today["processes"], setup.processor
+    )
     state.loss_sum = saved["state"]["loss_sums"][accelerator.process_index]
     state.accuracy_sum = saved["state"]["accuracy_sums"][accelerator.process_index]
     try:
@@ -308,10 +314,18 @@ def _restore(
     return state, saved["random"]
 
 
-def _save_best(setup: Setup, model: Any) -> None:
+def _save_best(setup: Setup, model: Any, optimizer: Any, state: State, row: dict[str, float]) -> None:
+    """Write the weights and their sidecar, whose history ends with the epoch that they come from."""
     if setup.accelerator.is_main_process:
-        with atomic_write(setup.run_dir / "checkpoints" / "best.safetensors") as temporary:
-            save_tensors(model.state_dict(), temporary)
+        sidecar = {
+            "epoch": state.best_epoch,
+            "step": state.step,
+            "metric": setup.recipe["evaluation"]["metric"],
+            "best_score": state.best_score,
+            **_settings(setup, optimizer),
+            "history": [*state.history, row],
+        }
+        save_best(setup.run_dir / "checkpoints", model.state_dict(), sidecar)
     setup.accelerator.wait_for_everyone()
 
 

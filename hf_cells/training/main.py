@@ -118,8 +118,12 @@ def use_data(recipe: dict[str, Any], data_dir: str) -> None:
     options, classifier = data["options"], recipe["model"]["type"].endswith("classification")
     named = builder_class(data["name"]) if data["name"] in dataset_names() else None
     own = own_builder(path, options=options) if os.path.isdir(path) else None
-    # The raw files of hep2 and glomeruli lie as own labelled images may lie.
-    if named and (own is None or (own is LabelledFolder and classifier and holds_classes_of(path, named))):
+    recognises = getattr(named, "recognises", None)  # raw files may lie as own labelled images may lie
+    if named and (
+        own is None
+        or (recognises and recognises(path))
+        or (own is LabelledFolder and classifier and holds_classes_of(path, named))
+    ):
         data["data_dir"] = path
         return
     if own and classifier != (own is LabelledFolder):

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
         "balance_power": 0.5,
     },
     "model": {"type": "cell_unet_instance", "config": {}, "pretrained_backbone": None, "init_from": None},
-    "processor": {},  # arguments of the image processor
+    "processor": {},  # arguments of the image processor; image_mean and image_std: train measures them
     "augmentation": {},  # ranges of `hf_cells.data.augmentation.Augmentation`
     "training": {
         "epochs": 30,
@@ -45,7 +45,9 @@ DEFAULTS: dict[str, Any] = {
         "clip_grad_norm": 2.0,  # 0: off
         "layer_decay": None,  # 0.75: each layer of a classifier learns at 0.75 of the rate of the one above it
         "freeze": None,  # backbone, or how many of a classifier's first layers do not learn
-        "class_weights": None,  # balanced, or a list: weight of each class in a classifier's loss
+        # Weight of each class in the loss: a list; balanced for a classifier; frequency or root_frequency for
+        # label maps (one over the class's share of the training pixels, or over its square root).
+        "class_weights": None,
         "ema_decay": None,  # 0.995: validate and save the moving average of the weights
         "precision": "auto",  # auto | fp32 | bf16 | fp16
         "memory_format": "auto",  # auto | contiguous | channels_last
@@ -62,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     "evaluation": {
         # What "best" means; None: dsb_score, dice_per_image or mean_class_accuracy, by the kind of model.
         "metric": None,
+        "merge_classes": None,  # {group: [classes], …}: also score label maps with these classes taken as one
         "tune": True,  # choose thresholds and temperature on the validation split
         "calibrate": True,  # classifiers: fit the temperature
         "decision": None,  # classifiers: thresholds by the rule balanced, cost or recall; None: the best score wins
@@ -84,7 +87,7 @@ _Loader.add_implicit_resolver(
 )
 
 FREE = {"study", "data.options", "data.simulate", "model.config", "processor", "augmentation"}
-FREE |= {"training.optimizer", "training.schedule"}
+FREE |= {"training.optimizer", "training.schedule", "evaluation.merge_classes"}
 COUNTS = {"epochs", "batch_size", "gradient_accumulation_steps", "validate_every"}
 COUNTS |= {"checkpoint_every", "keep_checkpoints", "log_every"}
 

@@ -13,14 +13,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..data.augmentation import Augmentation
-from ..data.samples import SegmentationSamples, training_targets, truth_of
+from ..data.registry import builder_class, dataset_names
+from ..data.samples import ImageRows, SegmentationSamples, training_targets, truth_of
 from ..errors import CellsError
 from ..metrics import aggregate_instances, aggregate_semantic, score_instances, score_semantic
-from ..models.image_reading import read_image
 from ..models.instance_decoding import DECODING_DEFAULTS, decode_instances
 from ..progress import track
 from ..simulate import simulate_nuclei
+from .statistics import frequency_weights
 from .task import Rows, Task, finite, scored_in_parts
+
+FREQUENCY_POWERS = {"frequency": 1.0, "root_frequency": 0.5}
 
 # First the default, as `choose_thresholds` wants it.
 CANDIDATES = {
@@ -78,7 +81,7 @@ class SegmentationTask(Task):
         self, model: Any, processor: Any, row: dict[str, Any], accelerator: Accelerator
     ) -> tuple[float, dict[str, Any]]:
         truth = truth_of(row)
-        pixel_values = processor(read_image(row["image"]))["pixel_values"].to(accelerator.device)
+        pixel_values = processor(row["image"])["pixel_values"].to(accelerator.device)
         seen = truth  # what the loss sees: at the size that the processor gives the image
         if tuple(pixel_values.shape[-2:]) != truth.shape:
             resized = F.interpolate(torch.from_numpy(truth)[None, None].double(), pixel_values.shape[-2:])
@@ -136,6 +139,11 @@ class InstanceTask(SegmentationTask):
 
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
         """One class of objects."""
+        if recipe["training"]["class_weights"] is not None or recipe["evaluation"]["merge_classes"]:
+            raise CellsError(
+                "training.class_weights and evaluation.merge_classes are for models of several classes; "
+                "leave them out"
+            )
         return {"id2label": {0: "nucleus"}}
 
     def metric_names(self) -> list[str]:
@@ -162,7 +170,7 @@ class InstanceTask(SegmentationTask):
         with torch.inference_mode():
             rows = [setup.validation[i] for i in range(len(setup.validation))]
             for row in track(rows, "choosing thresholds"):
-                pixel_values = processor(read_image(row["image"]))["pixel_values"].to(device)
+                pixel_values = processor(row["image"])["pixel_values"].to(device)
                 truths.append(truth_of(row))
                 logits = model(pixel_values).logits[0].float().cpu()
                 maps.append(processor.to_original_size(logits, truths[-1].shape).numpy())
@@ -195,8 +203,26 @@ class SemanticTask(SegmentationTask):
         return models.CellUNetForSemanticSegmentation, models.CellSemanticImageProcessor
 
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
-        """Nuclei and what is none."""
-        return {"id2label": {0: "background", 1: "nucleus"}}
+        """Classes and colours of the dataset, the groups to score, and the weights where the recipe wants them."""
+        own = recipe["model"]["config"].get("id2label")
+        names, colours = _classes_of(recipe["data"]["name"])
+        names = [own[key] for key in sorted(own, key=int)] if own else names
+        given: dict[str, Any] = {"id2label": dict(enumerate(names))}
+        if colours:
+            given["class_colors"] = {name: colours[name] for name in names if name in colours}
+        if groups := recipe["evaluation"]["merge_classes"]:
+            given["class_groups"] = groups
+        wish = recipe["training"]["class_weights"]
+        if isinstance(wish, str) and wish in FREQUENCY_POWERS:
+            rows, power = ImageRows(splits["train"]), FREQUENCY_POWERS[wish]
+            given["class_weights"] = frequency_weights(rows, len(names), recipe["seed"], power)
+        elif isinstance(wish, list):
+            given["class_weights"] = [float(weight) for weight in wish]
+        elif wish is not None:
+            raise CellsError(
+                f"training.class_weights={wish!r}: give {' or '.join(FREQUENCY_POWERS)}, a list of numbers, or nothing"
+            )
+        return given
 
     def metric_names(self) -> list[str]:
         """Return what `validate` measures."""
@@ -215,3 +241,11 @@ class SemanticTask(SegmentationTask):
     def tune(self, setup: Any, model: Any) -> str | None:
         """The largest logit wins: nothing to choose."""
         return None
+
+
+def _classes_of(dataset: str) -> tuple[list[str], dict[str, Any]]:
+    """Names of the classes from 0 and their colours; of a folder, which names none, nuclei and what is none."""
+    if dataset not in dataset_names():
+        return ["background", "nucleus"], {}
+    builder: Any = builder_class(dataset)
+    return list(builder.class_names), dict(builder.class_colors)

@@ -23,6 +23,7 @@ from .launch import check_launch, keep_memory, set_threads
 from .loop import Setup
 from .precision import choose_precision
 from .recipe import save_recipe
+from .statistics import resolve_normalisation
 from .task import Task, task_names, task_of
 
 
@@ -157,12 +158,15 @@ def _metric(name: str | None, task: Task, splits: datasets.DatasetDict) -> str:
 
 
 def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict) -> tuple[Any, Any]:
-    """Return the model and its image processor; what the data decides is written into the recipe's model.config."""
+    """Return the model and its image processor; what the data decides goes into the recipe."""
     settings = recipe["model"]
     model_class, processor_class = task.classes()
     config_class = model_class.config_class
     _refuse_unknown("processor", recipe["processor"], vars(processor_class()))
     _refuse_unknown("model.config", settings["config"], {**vars(config_class()), "num_labels": 0})
+    recipe["processor"] = resolve_normalisation(
+        processor_class, recipe["processor"], ImageRows(splits["train"]), recipe["seed"]
+    )
     try:
         processor = processor_class(**recipe["processor"])
         given = {"num_channels": processor.num_channels, **task.config(recipe, splits), **settings["config"]}

@@ -175,3 +175,12 @@ def test_options_of_the_other_kind_are_refused(
 ) -> None:
     assert failing("predict", request.getfixturevalue(kind), "images", *options).startswith(message)
     assert not (tmp_path / "predictions").exists()
+
+
+def test_another_magnification_gives_labels_of_the_images_size(
+    cli: Cli, images: Path, instance_model: Path, tmp_path: Path
+) -> None:
+    result = cli("predict", instance_model, "images/0.png", "--rescale", 0.5, "--output_dir", "half")
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "half/labels/0.png").size == (64, 64)
+    assert cli("predict", instance_model, "images/0.png", "--rescale", 0).exit_code == 2

@@ -7,12 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hf_cells.data import image_samples
 from hf_cells.data.image_augmentation import ImageAugmentation
 from hf_cells.data.image_samples import ImageSamples, one_hot
 from hf_cells.data.samples import EpochBatches, EpochOrder, loader
 from hf_cells.errors import CellsError
-from hf_cells.models import CellClassificationImageProcessor
+from hf_cells.models import CellClassificationImageProcessor, image_processing_cells
 
 EVERYTHING = ImageAugmentation(
     rotation=180.0, shift=0.1, contrast=0.3, blur=1.0, noise=0.02, horizontal_flip=True
@@ -109,8 +108,8 @@ def test_one_hot_truths():
 
 def test_images_are_read_once(monkeypatch):
     reads = []
-    read = image_samples.read_image
-    monkeypatch.setattr(image_samples, "read_image", lambda source: reads.append(1) or read(source))
+    read = image_processing_cells.read_image
+    monkeypatch.setattr(image_processing_cells, "read_image", lambda *given: reads.append(1) or read(*given))
     made = samples(make_rows(), augmentation=EVERYTHING)
     for epoch in range(3):
         made.__getitems__(keys(0, 1, 2, 1, epoch=epoch))

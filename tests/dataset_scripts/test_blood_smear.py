@@ -14,6 +14,8 @@ from hf_cells.data.loading import load_dataset
 from hf_cells.data.registry import builder_class
 from hf_cells.data.splits import check_groups
 from hf_cells.errors import CellsError
+from hf_cells.training.main import use_data
+from hf_cells.training.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,39 @@ def test_three_configurations_of_the_same_samples(smears, load):
             cell_ids = np.array([0, *(c + 1 for c in two["instance_classes"])])
             assert (cell_ids[labels] == classes).all()
             assert {c + 1 for c in three["labels"]} == set(np.unique(classes)) - {0}
+
+
+def test_label_maps_know_their_cells_and_where_these_come_from(smears, load):
+    semantic, instance = load(smears, "semantic")["test"], load(smears, "instance")["test"]
+    for one, two in zip(semantic, instance, strict=True):
+        assert (np.asarray(one["cell_labels"]) == np.asarray(two["instance_labels"])).all()
+        label = json.loads((smears / "test/labels" / f"{one['image_id'][5:]}.json").read_text())
+        assert set(one["sources"]) == {f"{cell['class']}/{cell['sample']}" for cell in label["objects"]}
+
+
+def test_maps_of_other_origin_have_neither_cells_nor_samples(smears, load, tmp_path):
+    root = shutil.copytree(smears, tmp_path / "theirs")
+    shutil.rmtree(root / "train/instances")
+    path = root / "train/labels/000000.json"
+    label = json.loads(path.read_text())
+    for cell in label["objects"]:
+        cell.pop("sample")
+    path.write_text(json.dumps(label))
+    row = load(root)["train"][0]
+    assert row["cell_labels"] is None
+    assert len(row["sources"]) == len(label["objects"])  # each cell counts as a source of its own
+
+
+def test_composed_smears_are_told_from_own_folders(smears, tmp_path):
+    builder = builder_class("blood_smear")
+    assert builder.recognises(str(smears))
+    for name in ("train/images/a.png", "train/masks/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert not builder.recognises(str(tmp_path)) and not builder.recognises(str(tmp_path / "train"))
+    recipe = load_recipe("blood_smear_unet_fast")
+    use_data(recipe, str(smears))
+    assert recipe["data"]["name"] == "blood_smear" and recipe["data"]["data_dir"] == str(smears)
 
 
 def test_groups_are_the_sample_or_the_background(smears, load):

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from hf_cells.data.loading import load_dataset
+from hf_cells.data.registry import builder_class
 from hf_cells.data.splits import check_groups
 from hf_cells.errors import CellsError
+from hf_cells.training.main import use_data
+from hf_cells.training.recipe import load_recipe
 
 MASK = np.zeros((20, 24), np.uint8)
 MASK[4:16, 4:16] = 128
@@ -56,6 +59,16 @@ def test_masks_folders_and_groups(folder, load):
     assert counts["validation"] == {"Dataset 1": 2, "Dataset 2": 1}
     twins = [row for row in rows if row["image_id"] in ("dataset_1-000", "dataset_1-001")]
     assert {row["group"] for row in twins} == {"Dataset 1/000"}
+
+
+def test_raw_files_are_told_from_own_folders(folder, tmp_path):
+    recipe = load_recipe("wbc_nucleus")
+    use_data(recipe, str(folder))  # a table of classes lies beside the images, as in a folder of labels
+    assert recipe["data"]["name"] == "wbc_nucleus" and recipe["data"]["data_dir"] == str(folder)
+    for name in ("own/images/a.jpg", "own/masks/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    assert not builder_class("wbc_nucleus").recognises(str(tmp_path / "own"))
 
 
 def test_a_zip_gives_the_same_rows(folder, load, tmp_path):

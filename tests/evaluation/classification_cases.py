@@ -56,6 +56,7 @@ class FakeClassifier:
     ):
         self.table = np.asarray(probabilities, np.float32)
         self.look, self.batches = look, []
+        self.image_processor = SimpleNamespace(channel_names=None)
         kind = "multi_label_classification" if multi_label else "single_label_classification"
         self.model = SimpleNamespace(
             config=SimpleNamespace(id2label=dict(enumerate(names)), problem_type=kind, **config)

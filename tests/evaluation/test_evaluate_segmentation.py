@@ -14,6 +14,7 @@ from segmentation_cases import (
     make_split,
     only_first_object_and_nothing_of_three,
     perfect,
+    png,
 )
 
 from hf_cells.errors import CellsError
@@ -21,6 +22,7 @@ from hf_cells.evaluation.examples import select_examples
 from hf_cells.evaluation.results import metrics_line, read_results, write_results
 from hf_cells.evaluation.scoring import precision_by_threshold
 from hf_cells.evaluation.segmentation import evaluate_segmentation
+from hf_cells.hub.tables import result_tables
 from hf_cells.models.instance_decoding import DECODING_DEFAULTS
 
 
@@ -284,3 +286,78 @@ def test_precision_by_threshold_without_objects_is_undefined():
     )
     assert all(np.isnan(row["ap_pooled"]) for row in precision_by_threshold(empty.statistics))
     assert value(empty, "dsb_score") == 1.0
+
+
+# ---------------------------------------------------------------- several classes
+
+CELLS = {"0": "background", "1": "lymphocyte", "2": "monocyte", "3": "platelet"}
+GROUPS = {"white_cell": ["lymphocyte", "monocyte"]}
+
+
+def two_cells():
+    """A lymphocyte, a platelet, and background for the rest."""
+    truth = np.zeros((20, 30), np.uint8)
+    truth[2:12, 2:12], truth[2:8, 20:26] = 1, 3
+    return truth
+
+
+def as_monocyte(image):
+    mask = (image // 50).astype(np.uint8)
+    mask[mask == 1] = 2
+    return mask
+
+
+def test_several_classes_have_objects_groups_and_a_floor():
+    pipe = FakePipe("semantic_mask", as_monocyte, id2label=CELLS, class_groups=GROUPS)
+    evaluation = evaluate(pipe, semantic_split([two_cells()] * 6))
+    found = evaluation.results["metrics"]
+    assert found["mean_iou"]["value"] == pytest.approx((1 + 0 + 0 + 1) / 4)
+    assert found["mean_iou_merged"]["value"] == 1.0
+    assert list(found["mean_iou_merged"]["per_class"]) == ["background", "white_cell", "platelet"]
+    assert found["pixel_accuracy_all_background"]["value"] == pytest.approx((600 - 136) / 600)
+    assert found["object_f1_50"]["per_class"]["platelet"]["f1_50"] == 1
+    assert found["object_f1_50"]["per_class"]["lymphocyte"]["objects_true"] == 6
+    assert found["object_class_accuracy"]["value"] == 0.5 and found["object_consistency"]["value"] == 1
+    assert found["objects_true"]["ci"] is None and found["mean_iou_merged"]["ci"] is not None
+
+
+def test_classes_with_few_examples_are_named(tmp_path):
+    pipe = FakePipe("semantic_mask", as_monocyte, id2label=CELLS)
+    splits = {n: semantic_split([two_cells()] * n) for n in (4, 6)}
+    few, enough = (evaluate(pipe, splits[n]).results for n in (4, 6))
+    assert few["rare_classes"]["counts"] == {"lymphocyte": 4, "monocyte": 0, "platelet": 4}
+    assert enough["rare_classes"] == {"fewest": 5, "unit": "objects", "counts": {"monocyte": 0}}
+    assert enough["metrics"]["mean_iou_without_rare"]["value"] == pytest.approx((1 + 0 + 1) / 3)
+    write_results(tmp_path / "results.json", enough)
+    titles = [table.title for table in result_tables(read_results(tmp_path / "results.json"))]
+    assert "Per class: `mean_iou`, fewer than 5 test objects" in titles
+
+
+def test_examples_of_composed_images_are_their_source_samples():
+    split = semantic_split([two_cells()] * 6)
+    sources = [[f"lymphocyte/cell-{i}", "platelet/the-only-one"] for i in range(6)]
+    rare = evaluate(
+        FakePipe("semantic_mask", as_monocyte, id2label=CELLS), split.add_column("sources", sources)
+    ).results["rare_classes"]
+    assert rare == {"fewest": 5, "unit": "source samples", "counts": {"monocyte": 0, "platelet": 1}}
+
+
+def test_known_cells_are_counted_where_they_touch():
+    truth, cells = two_cells(), two_cells()
+    cells[2:12, 7:12] = 2  # the lymphocyte is two of them
+    split = semantic_split([truth] * 2)
+    column = datasets.Dataset.from_dict({"c": [png(cells)] * 2}, datasets.Features({"c": datasets.Image()}))
+    split = datasets.concatenate_datasets([split, column.rename_column("c", "cell_labels")], axis=1)
+    pipe = FakePipe("semantic_mask", lambda image: (image // 50).astype(np.uint8), id2label=CELLS)
+    table = evaluate(pipe, split).results["metrics"]["object_f1_50"]["per_class"]
+    assert table["lymphocyte"]["objects_true"] == 4 and table["lymphocyte"]["objects_pred"] == 2
+    assert table["lymphocyte"]["count_mean_absolute_error"] == 1
+
+
+def test_examples_carry_the_colours_of_the_model():
+    colours = {name: [index, 10, 20] for index, name in enumerate(CELLS.values())}
+    split = semantic_split([two_cells()] * 3)
+    for known, expected in ((colours, (2, 10, 20)), ({"platelet": [1, 2, 3]}, None), (None, None)):
+        pipe = FakePipe("semantic_mask", as_monocyte, id2label=CELLS, class_colors=known)
+        (example, *_) = select_examples(evaluate(pipe, split), pipe, split)
+        assert (example.class_colors and example.class_colors[2]) == expected

@@ -137,3 +137,25 @@ def test_classes_are_named_or_numbered():
     assert named["nucleus"]["recall"] == 0.0 and named["background"]["precision"] == 0.5
     with pytest.raises(ValueError, match="1 label names for 2 classes"):
         metrics.aggregate_semantic(rows, ["nucleus"])
+
+
+def test_classes_taken_as_one_by_hand():
+    true, pred = np.array([[0, 1, 1, 2, 3, 3]]), np.array([[0, 2, 1, 1, 3, 0]])
+    names = ["background", "lymphocyte", "monocyte", "platelet"]
+    rows = [metrics.score_semantic(true, pred, 4)]
+    scores = metrics.aggregate_semantic(rows, names, {"white": ["lymphocyte", "monocyte"]})
+    assert list(scores["per_class_merged"]) == ["background", "white", "platelet"]
+    assert scores["per_class_merged"]["white"]["iou"] == 1  # one taken for the other is no fault here
+    assert scores["mean_iou_merged"] == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    assert scores["pixel_accuracy_merged"] == pytest.approx(5 / 6)
+    assert scores["pixel_accuracy"] == pytest.approx(3 / 6)
+    assert scores["pixel_accuracy_all_background"] == pytest.approx(1 / 6)
+    assert "mean_iou_merged" not in metrics.aggregate_semantic(rows, names)
+    with pytest.raises(ValueError, match="a group has the class 'red'"):
+        metrics.aggregate_semantic(rows, names, {"blood": ["red"]})
+
+
+def test_dice_of_a_class_averages_over_the_images_that_have_it():
+    images = [([[1, 1, 0]], [[1, 0, 0]]), ([[0, 0, 0]], [[0, 0, 0]]), ([[1, 0, 0]], [[1, 0, 0]])]
+    scores = metrics.aggregate_semantic([metrics.score_semantic(t, p, 2) for t, p in images])
+    assert scores["per_class"]["1"]["dice_image_mean"] == pytest.approx((2 / 3 + 1) / 2)

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from hf_cells.models import CellClassificationConfig, CellForImageClassification
-from hf_cells.models.class_activation import box_of, class_activation_map, feature_maps
+from hf_cells.models.class_activation import (
+    activation_method,
+    box_of,
+    class_activation_map,
+    class_activation_maps,
+    feature_maps,
+    peak_of,
+)
 
 LABELS = {0: "left", 1: "right"}
 
@@ -86,3 +93,44 @@ def test_the_box_holds_the_region_of_the_maximum_alone():
     activation[14:18, 20:28] = 0.9
     assert box_of(activation) == (3, 4, 9, 12)
     assert box_of(np.full((5, 5), 0.4)) is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"head_hidden_sizes": [6], "pooling": "avg"}])
+def test_several_classes_at_once_are_each_as_alone(changes):
+    torch.manual_seed(1)
+    config = CellClassificationConfig(
+        num_labels=3, num_channels=2, hidden_sizes=[4, 8], **{"pooling": "max", **changes}
+    )
+    model = CellForImageClassification(config).train()
+    images = torch.randn(2, 2, 20, 28)
+    together = class_activation_maps(model, images, [2, 0])
+    assert together.shape == (2, 2, 20, 28) and model.training
+    for place, class_id in enumerate((2, 0)):
+        torch.testing.assert_close(together[:, place], class_activation_map(model, images, class_id))
+    with pytest.raises(ValueError, match="no class 3; the model has 3"):
+        class_activation_maps(model, images, [0, 3])
+
+
+def test_the_method_is_told():
+    def method(**changes):
+        config = CellClassificationConfig(**{"num_labels": 2, "hidden_sizes": [4], **changes})
+        return activation_method(CellForImageClassification(config))
+
+    assert method() == method(pooling="max") == "CAM"
+    assert method(head_hidden_sizes=[3]) == method(pooling="flatten", image_size=8) == "Grad-CAM"
+    assert method(head_type="svm") == "Grad-CAM"
+    with pytest.raises(ValueError, match="without convolutions has no maps"):
+        method(hidden_sizes=[], pooling="flatten", image_size=8)
+
+
+def test_the_peak_of_a_plateau_is_in_its_middle():
+    activation = np.zeros((12, 12), np.float32)
+    activation[2:7, 3:10] = 1
+    activation[4, 4] += 1e-6  # rounding
+    assert peak_of(activation) == (4, 6)
+    activation[9, 1] = 1.5
+    assert peak_of(activation) == (9, 1)
+    assert peak_of(np.zeros((3, 3))) is None
+    ring = np.ones((5, 5))
+    ring[1:4, 1:4] = 0
+    assert ring[peak_of(ring)] == 1  # never beside the maximum

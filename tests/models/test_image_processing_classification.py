@@ -151,3 +151,31 @@ def test_wrong_use_is_explained():
         CellClassificationImageProcessor(square="black")
     with pytest.raises(ValueError, match=r"crop_size 9x3 is larger than the image \(8x8\); enlarge size"):
         pixels(random_image((8, 8)), crop_size={"height": 9, "width": 3})
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    sides, sides, st.sampled_from([None, "white", "zero", "reflect"]), st.integers(1, 3), st.integers(0, 99)
+)
+def test_maps_are_laid_over_the_image_again(height, width, square, factor, seed):
+    """Of a whole enlargement, taking every n-th pixel of what came back gives the image."""
+    image = random_image((height, width), seed=seed)
+    framed = max(height, width) if square else None
+    size = {"height": (framed or height) * factor, "width": (framed or width) * factor}
+    processor = CellClassificationImageProcessor(num_channels=1, scaling="dtype", square=square, size=size)
+    seen = processor(image)["pixel_values"][0]
+    back = processor.to_original_size(seen, (height, width))
+    assert back.shape == (1, height, width)
+    if factor == 1:
+        np.testing.assert_allclose(back[0], image / 255, atol=1e-6)
+    flat = processor.to_original_size(torch.full_like(seen, 0.7), (height, width))
+    np.testing.assert_allclose(flat, 0.7, atol=1e-6)
+
+
+def test_what_a_crop_hides_is_empty():
+    processor = CellClassificationImageProcessor(
+        num_channels=1, square="zero", size={"height": 20, "width": 20}, crop_size={"height": 10, "width": 10}
+    )
+    back = processor.to_original_size(torch.ones(1, 10, 10), (8, 16))  # 20 pixels show 16: a margin of 4
+    assert back.shape == (1, 8, 16)
+    assert back[0, :, :3].max() == 0 and back[0, :, -3:].max() == 0 and back[0, 2:-2, 5:11].min() == 1

@@ -35,6 +35,25 @@ def test_sum_of_losses():
     torch.testing.assert_close(semantic_loss(logits, labels, "cross_entropy+dice"), parts)
 
 
+def test_dice_of_labels_is_that_of_their_masks():
+    logits, labels = torch.randn(2, 4, 9, 7), torch.randint(0, 4, (2, 9, 7))
+    labels[:, :2] = 255
+    valid = labels != 255
+    masks = F.one_hot(labels.masked_fill(~valid, 0), 4).movedim(-1, 1)
+    expected = soft_dice_loss(logits.softmax(1)[:, 1:], masks[:, 1:], valid[:, None])
+    torch.testing.assert_close(semantic_loss(logits, labels, "dice"), expected)
+
+
+def test_the_weight_map_is_the_weight_of_each_pixels_label():
+    logits, labels = torch.randn(1, 3, 5, 6), torch.randint(0, 3, (1, 5, 6))
+    weights = torch.tensor([0.2, 1.0, 5.0])
+    map_of_weights = weights[labels]
+    expected = (
+        F.cross_entropy(logits, labels, reduction="none") * map_of_weights
+    ).sum() / map_of_weights.sum()
+    torch.testing.assert_close(semantic_loss(logits, labels, class_weights=weights.tolist()), expected)
+
+
 @pytest.mark.parametrize("name", ["dice", "focal"])
 def test_nothing_known_is_no_loss(name):
     labels = torch.full((1, 4, 4), 255)

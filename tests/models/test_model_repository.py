@@ -106,6 +106,9 @@ np.savez(out, **results)
 """
 
 
+PLATFORM = {"handler.py", "requirements.txt"}  # of Inference Endpoints
+
+
 def test_everything_is_there(instance_folder, semantic_folder, classification_folder):
     for folder, code in (
         (instance_folder, SEGMENTATION),
@@ -113,7 +116,7 @@ def test_everything_is_there(instance_folder, semantic_folder, classification_fo
         (classification_folder, CLASSIFICATION),
     ):
         names = {path.name for path in folder.iterdir()}
-        assert names == code | {"config.json", "model.safetensors", "preprocessor_config.json"}
+        assert names == code | {"config.json", "model.safetensors", "preprocessor_config.json"} | PLATFORM
         for path in folder.glob("*.py"):
             assert "hf_cells" not in path.read_text("utf-8"), f"{path.name} needs the package"
     config = json.loads((instance_folder / "config.json").read_text())

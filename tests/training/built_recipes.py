@@ -1,6 +1,10 @@
 """What a recipe builds, without its data."""
 
+import io
+
 import datasets
+import numpy as np
+from PIL import Image
 
 from hf_cells.data.registry import builder_class, dataset_names
 from hf_cells.training.optimisers import Schedule, make_optimizer
@@ -14,9 +18,28 @@ def build(recipe):
     assert task is not None
     named = recipe["data"]["name"] in dataset_names()
     names = list(builder_class(recipe["data"]["name"]).class_names) if named else ["a", "b", "c"]
-    features = datasets.Features({"label": datasets.ClassLabel(names=names)})
-    train = datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
+    train = _labelled(names) if recipe["model"]["type"].endswith("classification") else _masked(len(names))
     return *build_model(recipe, task, datasets.DatasetDict(train=train)), task
+
+
+def _labelled(names):
+    features = datasets.Features({"label": datasets.ClassLabel(names=names)})
+    return datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
+
+
+def _masked(classes):
+    """Two images of noise whose masks have a row of every class."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, classes, 8, 3)).astype(np.uint8)
+    mask = np.repeat(np.arange(classes, dtype=np.uint8)[:, None], 8, axis=1)
+    features = datasets.Features({"image": datasets.Image(), "semantic_mask": datasets.Image()})
+    rows = [{"image": _png(image), "semantic_mask": _png(mask)} for image in noise]
+    return datasets.Dataset.from_list(rows, features)
+
+
+def _png(array):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
 
 
 def training_of(recipe, model):

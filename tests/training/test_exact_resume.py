@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -241,3 +243,57 @@ def test_another_number_of_processes_is_refused(recipe, cache, tmp_path):
     Run(tmp_path / "1", train_here, recipe, run, cache, signal_at=3).check(143)
     for one in pair(tmp_path, "two", train_here, recipe, run, cache):
         assert "was saved by 1 processes; resume with as many" in one.check(1)
+
+
+def test_the_best_weights_have_their_sidecar(whole):
+    from safetensors.torch import load_file
+
+    folder = whole / "checkpoints"
+    side = json.loads((folder / "best.json").read_text())
+    rows = history(whole)
+    losses = [float(row["validation_loss"]) for row in rows]
+    best = losses.index(min(losses))
+    assert (side["epoch"], side["step"]) == (best + 1, 6 * (best + 1))
+    assert side["metric"] == "loss" and side["best_score"] == min(losses)
+    assert (side["batch_size"], side["processes"]) == (2, 1)
+    assert side["learning_rate"] == float(rows[best]["learning_rate"])
+    assert {"image_mean", "image_std"} <= set(side)
+    assert [row["epoch"] for row in side["history"]] == list(range(1, best + 2))
+    assert side["history"][-1]["validation_loss"] == min(losses)
+    assert load_file(folder / "best.safetensors")  # what it speaks of
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.batch_size=1", "in mid-epoch with batches of 2, now they have 1; resume with the same"),
+        ("processor.image_mean=[0.5]", r"was trained with image_mean None, the recipe has \[0.5\]"),
+    ],
+)
+def test_settings_that_the_sidecar_contradicts_are_refused(recipe, cache, tmp_path, override, message):
+    run = tmp_path / "run"
+    Run(tmp_path / "1", train_here, recipe, run, cache, signal_at=3).check(143)
+    before = (list_checkpoints(run / "checkpoints")[-1] / "state.json").read_bytes()
+    text = Run(tmp_path / "2", train_here, recipe, run, cache, [override]).check(1)
+    assert re.search(message, text) and "Traceback" not in text
+    assert (list_checkpoints(run / "checkpoints")[-1] / "state.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "kind", "no object"])
+def test_a_damaged_sidecar_is_named(whole, tmp_path, damage):
+    source = list_checkpoints(whole / "checkpoints")[-1]
+    broken = tmp_path / "broken"
+    shutil.copytree(source, broken)
+    state = json.loads((broken / "state.json").read_text())
+    if damage == "missing":
+        del state["history"]
+    if damage == "kind":
+        state["batch_size"] = "two"
+    (broken / "state.json").write_text(json.dumps([] if damage == "no object" else state))
+    reason = {
+        "missing": "history is missing",
+        "kind": "batch_size is missing or no int",
+        "no object": "no JSON object",
+    }
+    with pytest.raises(CellsError, match=f"{broken}: damaged checkpoint .*{reason[damage]}"):
+        read_checkpoint(broken)

@@ -1,0 +1,185 @@
+"""The column `fold` of a table of fields or single cells: no field and no antibody is in two folds."""
+
+import csv
+import os
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import CellsError
+from ..files import atomic_write
+from .fold_assignment import assign_folds
+
+FOLD = "fold"
+_ID_COLUMNS, _PARENT_COLUMNS = ("cell_id", "id", "image_id"), ("parent_image_id", "parent", "field")
+_LABEL_COLUMNS, _SEPARATOR = ("label", "labels"), "|"
+_NEIGHBOUR = "antibodies.csv"  # what a table of antibodies beside the labels is called
+_ANTIBODY_COLUMNS = ("antibody",)
+
+
+@dataclass(frozen=True)
+class Folds:
+    """What `write_folds` did.
+
+    Attributes:
+        folds: Fold of every row of the table.
+        balance: Rows of each label in each fold: {label: [n of fold 0, n of fold 1, …]}.
+        rows: Rows of each fold.
+        groups: Groups of each fold.
+        grouped_by: What was kept whole, in words.
+    """
+
+    folds: list[int]
+    balance: dict[str, list[int]]
+    rows: list[int]
+    groups: list[int]
+    grouped_by: str
+
+
+def write_folds(
+    train_csv: str | os.PathLike[str],
+    output_csv: str | os.PathLike[str],
+    n_folds: int = 5,
+    *,
+    group_column: str | None = None,
+    groups_csv: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+) -> Folds:
+    """Add a column `fold` to a table of fields (ID, Label) or of their cells (cell_id, parent_image_id, Label).
+
+    Cells of one field are never in two folds, nor are fields with one value in `group_column` or, where it is
+    known, of one antibody.
+
+    Args:
+        train_csv: The table; labels are joined by "|". A column `fold` that it has is replaced.
+        output_csv: Where to write; may be the same file.
+        n_folds: Number of folds.
+        group_column: Column of the table whose values must stay whole too.
+        groups_csv: Table with the columns ID and antibody; by default `antibodies.csv` beside `train_csv`
+            where it is there.
+        seed: Of the order among equals.
+
+    Raises:
+        CellsError: A table is missing or lacks a column, or there are fewer groups than folds.
+    """
+    path = Path(train_csv)
+    header, rows = _read(path)
+    identity = _column(path, header, _ID_COLUMNS)
+    parent = _find(header, _PARENT_COLUMNS) or identity
+    label = _column(path, header, _LABEL_COLUMNS)
+    parents = [row[parent].strip() for row in rows]
+    labels = [[part.strip() for part in row[label].split(_SEPARATOR) if part.strip()] for row in rows]
+    ties = {"field": parents}
+    if group_column is not None:
+        ties[group_column] = [row[_column(path, header, (group_column,))].strip() for row in rows]
+    antibodies = _antibodies(path, groups_csv)
+    if antibodies:
+        ties["antibody"] = [antibodies.get(name, "") for name in parents]
+    folds = assign_folds(_joined(list(ties.values())), labels, n_folds, seed)
+    for what, values in ties.items():
+        _assert_whole(what, values, folds)
+
+    names = [name for name in header if name.lower() != FOLD]
+    with atomic_write(output_csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*names, FOLD])
+        table.writerows([*(row[name] for name in names), fold] for row, fold in zip(rows, folds, strict=True))
+    return _summary(folds, labels, _joined(list(ties.values())), n_folds, " and no ".join(ties))
+
+
+def _joined(ties: Sequence[Sequence[str]]) -> list[str]:
+    """Name the groups that arise when rows with one value in any of the columns belong together."""
+    root: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def find(node: tuple[int, str]) -> tuple[int, str]:
+        while root.setdefault(node, node) != node:
+            root[node] = root[root[node]]
+            node = root[node]
+        return node
+
+    for values in zip(*ties, strict=True):
+        nodes = [(column, value) for column, value in enumerate(values) if value]
+        for node in nodes[1:]:
+            root[find(node)] = find(nodes[0])
+    return [find((0, value))[1] for value in ties[0]]
+
+
+def _assert_whole(what: str, values: Sequence[str], folds: Sequence[int]) -> None:
+    homes: dict[str, set[int]] = defaultdict(set)
+    for value, fold in zip(values, folds, strict=True):
+        if value:
+            homes[value].add(fold)
+    divided = [value for value, found in homes.items() if len(found) > 1]
+    assert not divided, f"the {what} {divided[0]} is in several folds"
+
+
+def _summary(
+    folds: list[int], labels: Sequence[Collection[str]], groups: list[str], n_folds: int, grouped_by: str
+) -> Folds:
+    from .labelled_items import natural_order
+
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    for fold, own in zip(folds, labels, strict=True):
+        for label in own:
+            counts[label][fold] += 1
+    rows, members = Counter(folds), Counter(dict(zip(groups, folds, strict=True)).values())
+    return Folds(
+        folds=folds,
+        balance={label: [counts[label][fold] for fold in range(n_folds)] for label in natural_order(counts)},
+        rows=[rows[fold] for fold in range(n_folds)],
+        groups=[members[fold] for fold in range(n_folds)],
+        grouped_by=grouped_by,
+    )
+
+
+def _antibodies(path: Path, groups_csv: str | os.PathLike[str] | None) -> dict[str, str]:
+    table = Path(groups_csv) if groups_csv is not None else path.with_name(_NEIGHBOUR)
+    if groups_csv is None and not table.is_file():
+        return {}
+    header, rows = _read(table)
+    identity, antibody = (_column(table, header, names) for names in (_ID_COLUMNS, _ANTIBODY_COLUMNS))
+    return {row[identity].strip(): row[antibody].strip() for row in rows}
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [row for row in reader if any(row.values())]
+            header = list(reader.fieldnames or ())
+    except FileNotFoundError:
+        raise CellsError(f"{path}: no such table; check the path") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CellsError(f"{path}: is not a CSV ({error}); save it as comma-separated UTF-8") from None
+    except OSError as error:
+        raise CellsError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if not rows:
+        raise CellsError(f"{path}: has no rows; give a table with the columns ID and Label")
+    if None in {key for row in rows for key in row}:
+        raise CellsError(f"{path}: has rows with more cells than its header; mend the commas")
+    return header, rows
+
+
+def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
+    known = {name.strip().lower(): name for name in header}
+    return next((known[name.lower()] for name in names if name.lower() in known), None)
+
+
+def _column(path: Path, header: Sequence[str], names: Sequence[str]) -> str:
+    found = _find(header, names)
+    if found is None:
+        raise CellsError(
+            f"{path}: has no column {names[0]!r}; it has {', '.join(header)}, and needed are ID and Label, or "
+            "cell_id, parent_image_id and Label"
+        )
+    return found
+
+
+def label_deviation(balance: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    """Return by label how far the fold farthest from its share is from it, as a part of that share."""
+    deviations = {}
+    for label, counts in balance.items():
+        share = sum(counts) / len(counts)
+        deviations[label] = max(abs(count - share) for count in counts) / share
+    return deviations
