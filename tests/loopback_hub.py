@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
-import yaml
+from hub_metadata import metadata_errors
 
 LFS_SUFFIXES = {".safetensors", ".bin", ".pt", ".parquet", ".arrow", ".onnx", ".zip", ".tif", ".tiff"}
 LFS_SIZE = 10 * 2**20
@@ -54,9 +55,10 @@ class Repo:
     commits: dict[str, dict[str, Blob]] = field(default_factory=dict)  # commit oid -> path -> blob
     messages: list[str] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     def resolve(self, revision: str) -> str:
-        oid = self.branches.get(unquote(revision), unquote(revision))
+        oid = (self.branches | self.tags).get(unquote(revision), unquote(revision))
         if oid not in self.commits:
             raise HubError(404, f"Invalid rev id: {unquote(revision)}", "RevisionNotFound")
         return oid
@@ -78,6 +80,10 @@ class LoopbackHub:
         self.root = root  # blobs lie in root/blobs/<sha256>
         self.repos: dict[tuple[str, str], Repo] = {}  # ("model" or "dataset", "owner/name")
         self.requests: list[str] = []  # "METHOD /path" in the order of arrival
+        self.strangers: set[str] = set()  # owners in whose name the user may not write
+        self.cut: tuple[str, str] | None = (
+            None  # "before" or "after" which request to cut the connection, once
+        )
         self.lock = threading.RLock()
         (root / "blobs").mkdir(parents=True)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
@@ -135,6 +141,8 @@ class Handler(BaseHTTPRequestHandler):
         self.query = parse_qs(url.query)
         self.body = self.read_body()
         self.hub.requests.append(f"{self.command} {unquote(url.path)}")
+        if self.cut_now("before"):
+            return None
         try:
             for methods, pattern, function in ROUTES:
                 match = re.fullmatch(pattern, url.path)
@@ -154,6 +162,19 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = answer
 
+    def cut_now(self, when: str) -> bool:
+        """Cut the connection when that was asked for; a test does it once."""
+        if (
+            self.hub.cut is None
+            or self.hub.cut[0] != when
+            or not re.search(self.hub.cut[1], self.hub.requests[-1])
+        ):
+            return False
+        self.hub.cut = None
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+        return True
+
     def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -165,6 +186,8 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def reply(self, content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        if self.cut_now("after"):
+            return
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)
@@ -184,9 +207,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def repo(self, kind: str, name: str, write: bool = False) -> Repo:
         found, signed_in = self.hub.repos.get((kind, name)), self.signed_in(needed=write)
+        if write:
+            self.refuse_strangers(name)
         if found is None or (found.private and not signed_in):  # a private one is not admitted to exist
             raise HubError(404 if signed_in else 401, "Repository not found", "RepoNotFound")
         return found
+
+    def refuse_strangers(self, name: str) -> None:
+        if (owner := name.split("/")[0]) in self.hub.strangers:
+            raise HubError(403, f"You don't have the rights to write under the namespace {owner}")
 
     def web_place(self, kind: str, repo: str) -> str:
         return f"{self.hub.endpoint}/{'' if kind == 'model' else kind + 's/'}{repo}"
@@ -211,6 +240,7 @@ class Handler(BaseHTTPRequestHandler):
         reply = {"url": self.web_place(kind, name), "name": name}
         if (kind, name) in self.hub.repos:
             return self.json({**reply, "error": "You already created this repo"}, 409)
+        self.refuse_strangers(name)
         repo = self.hub.repos[kind, name] = Repo(private=asked.get("visibility") == "private")
         attributes = self.hub.store(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n", lfs=False)
         repo.commit("main", "initial commit", {".gitattributes": attributes})
@@ -224,6 +254,24 @@ class Handler(BaseHTTPRequestHandler):
         start = json.loads(self.body or b"{}").get("startingPoint", "main")
         found.branches[unquote(revision)] = found.resolve(start)
         self.json({})
+
+    @route("POST", rf"{API}/tag/{REVISION}")
+    def create_tag(self, kind: str, repo: str, revision: str) -> None:
+        found, tag = self.repo(kind, repo, write=True), json.loads(self.body)["tag"]
+        if tag in found.tags:
+            raise HubError(409, f"Tag already exists: {tag}")
+        found.tags[tag] = found.resolve(revision)
+        self.json({})
+
+    @route("GET", rf"{API}/refs")
+    def refs(self, kind: str, repo: str) -> None:
+        found = self.repo(kind, repo)
+        kinds = {"branches": ("heads", found.branches), "tags": ("tags", found.tags)}
+        entries = {
+            name: [{"name": n, "ref": f"refs/{place}/{n}", "targetCommit": oid} for n, oid in refs.items()]
+            for name, (place, refs) in kinds.items()
+        }
+        self.json({**entries, "converts": []})
 
     @route("GET", rf"{API}(?:/revision/{REVISION})?")
     def info(self, kind: str, repo: str, revision: str = "main") -> None:
@@ -331,28 +379,6 @@ def tree_entries(tree: dict[str, Blob]) -> dict[str, dict[str, Any]]:
         if blob.lfs:
             entries[path]["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": 130}
     return entries
-
-
-def metadata_errors(readme: str) -> list[str]:
-    """What the Hub refuses in a card's YAML block: wrong types, and a model-index without its fields."""
-    block = re.match(r"\s*---\r?\n(.*?)\r?\n---\s", readme, re.DOTALL)
-    try:
-        metadata = yaml.safe_load(block[1]) if block else {}
-    except yaml.YAMLError as error:
-        return [f"metadata is not valid YAML: {error}"]
-    strings = ("license", "library_name", "pipeline_tag", "license_name")
-    errors = [f'"{key}" must be a string' for key in strings if not isinstance(metadata.get(key, ""), str)]
-    for key, kind in {"tags": str, "datasets": str, "metrics": str, "widget": dict}.items():
-        values = metadata.get(key, [])
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            errors.append(f'"{key}" must be an array')
-    try:
-        for result in [result for model in metadata.get("model-index", []) for result in model["results"]]:
-            _ = result["task"]["type"], result["dataset"]["type"], result["dataset"]["name"]
-            _ = [(metric["type"], metric["value"]) for metric in result["metrics"]]
-    except (KeyError, TypeError) as error:
-        errors.append(f'"model-index" is malformed: {error}')
-    return errors
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 import os
 import re
 import shlex
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from readme_workplace import finish_runs, make_images
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -18,8 +16,7 @@ COMMANDS = [line.strip() for block in BLOCKS for line in block.splitlines() if l
 SHORT = ["training.max_steps=2", "training.epochs=1", "training.samples_per_epoch=8", "training.batch_size=2"]
 SHORT += ["training.workers=0", "training.precision=fp32", "training.memory_format=contiguous"]
 SHORT += ["evaluation.n_resamples=20"]
-SEGMENTATION = ["data.simulated_extra=2", "model.config.hidden_sizes=[8,8]", "augmentation.size=32"]
-SEGMENTATION += ["evaluation.tune=false"]
+SEGMENTATION = ["model.config.hidden_sizes=[8,8]", "augmentation.size=32", "evaluation.tune=false"]
 CLASSIFICATION = ["model.config.hidden_sizes=[4,8]", "processor.size={height: 24, width: 24}"]
 CLASSIFICATION += ["model.config.depths=1", "model.config.downsample=[2,2]"]
 
@@ -30,37 +27,12 @@ def commands_of(program: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the README's commands name."""
-    from hf_cells.simulate import simulate_dsb2018, simulate_glomeruli, simulate_hep2
-
+    """A folder with the files and the finished runs that the README's commands name."""
     folder = tmp_path_factory.mktemp("readme")
-    simulated = simulate_dsb2018(folder / "data", n_train=12, size=(64, 64))
-    shutil.make_archive(str(folder / "stage1_train"), "zip", simulated, "stage1_train")
-    photo = next((simulated / "stage1_train").glob("*/images/*.png"))
-    shutil.copyfile(photo, folder / "photo.png")
-    for name in ("images", "masks"):
-        (folder / "my_images" / name).mkdir(parents=True)
-    for index, image in enumerate(sorted((simulated / "stage1_train").glob("*/images/*.png"))):
-        shutil.copyfile(image, folder / "my_images" / "images" / f"{index}.png")
-        masks = [np.array(Image.open(p)) for p in sorted((image.parent.parent / "masks").glob("*.png"))]
-        labels = np.zeros(np.array(Image.open(image)).shape[:2], np.uint16)
-        for number, mask in enumerate(masks, 1):
-            labels[mask > 0] = number
-        Image.fromarray(labels).save(folder / "my_images" / "masks" / f"{index}.png")
-    simulate_hep2(folder / "hep2_simulated", n_train=240, n_test=24)
-    simulate_glomeruli(folder / "glomeruli", n_train=48, n_test=0, size_range=(48, 64))
-    labels = ["file,label,group"]
-    for number in range(40):
-        name = ("round", "square")[number % 2]
-        pixels = np.random.default_rng(number).integers(0, 60, (20, 20), np.uint8)
-        pixels[5:15, 5:15] += np.uint8(100 * (number % 2))
-        for place in (folder / "my_cells" / name, folder / "my_labels" / "images"):
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(place / f"{number}.png")
-        labels.append(f"{number}.png,{name},patient{number // 4}")
-    (folder / "my_labels" / "labels.csv").write_text("\n".join(labels))
+    make_images(folder)
     for name in ("model_cards", "hf_cells", "train.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
+    finish_runs(folder, SHORT, CLASSIFICATION, SEGMENTATION)
     return folder
 
 
@@ -87,6 +59,10 @@ def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.
     assert words[0] == "hf-cells"
     if words[1] == "simulate":  # the folder is there already, for the commands that read it
         words[words.index("--output_dir") + 1] += "_anew"
+    if words[1] in ("serve", "demo"):  # they run until they are stopped; their own tests start them
+        words.append("--help")
+    if words[1] == "train":
+        words += [*SHORT, *CLASSIFICATION]
     if words[1] == "search":
         words[words.index("--trials") + 1] = "1"
         words += ["--epochs", "1", "--output_dir", "search", "--no-final", *SHORT, *CLASSIFICATION]
@@ -127,7 +103,12 @@ def test_training_command(command: str, in_workplace: Path, tmp_path: Path) -> N
         assert list_checkpoints(run / "checkpoints")[-1].name == "step-00000003"
         return
     recipe = arguments[arguments.index("--recipe") + 1] if "--recipe" in arguments else "quickstart"
-    short = [*SHORT, *(SEGMENTATION if recipe.startswith(("dsb2018", "quickstart")) else CLASSIFICATION)]
+    segments = recipe.startswith(("dsb2018", "quickstart", "blood_smear", "wbc"))
+    short = [*SHORT, *(SEGMENTATION if segments else CLASSIFICATION)]
+    if recipe == "blood_gmp_fast":
+        short = [*SHORT, "model.config.hidden_sizes=[4,4,4,4,4,4,8]"]
+    if recipe == "hep2_block_split":
+        short.append("study={data.options.fold: [0, 1]}")
     if recipe == "glomeruli_padding_study":
         short = [*SHORT, "study={processor.square: [white, zero]}", *CLASSIFICATION]
     if "--seeds" in arguments:

@@ -14,15 +14,19 @@ from ..errors import CellsError
 from .audit import audit
 from .compose import compose
 from .data import list_datasets, prepare, simulate
+from .demo import demo
 from .evaluate import evaluate
-from .export import export
 from .explain import explain
+from .explore import explore
+from .export import export
 from .folds import folds
 from .predict import predict
 from .publish import card, push
+from .push_dataset import push_dataset
 from .search import search
 from .segment import segment
 from .serve import serve
+from .space import space
 from .train import train
 
 
@@ -97,6 +101,7 @@ app.command("datasets")(list_datasets)
 app.command()(simulate)
 app.add_typer(compose, name="compose")
 app.command()(audit)
+app.command()(explore)
 app.command()(prepare)
 app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
@@ -109,8 +114,11 @@ app.command()(folds)
 app.command()(explain)
 app.command()(card)
 app.command()(push)
+app.command("push-dataset")(push_dataset)
 app.command()(export)
 app.command()(serve)
+app.command()(demo)
+app.command()(space)
 
 
 def main() -> None:

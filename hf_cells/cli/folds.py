@@ -20,6 +20,10 @@ def folds(
         Path | None,
         typer.Option("--groups_csv", help="Table ID,antibody; antibodies.csv beside the table by default."),
     ] = None,
+    folds_of: Annotated[
+        Path | None,
+        typer.Option("--folds_of", help="Table ID,fold of the fields: cells take the fold of their field."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another seed, other folds.")] = 0,
 ) -> None:
     """Divide fields or cells into folds that have their share of every label.
@@ -28,7 +32,8 @@ def folds(
 
     \b
     Example:
-      hf-cells folds --train_csv cells/train.csv --output_csv cells/train.csv --n_folds 5
+      hf-cells folds --train_csv hpa/train.csv --output_csv hpa/folds.csv --n_folds 5
+      hf-cells folds --train_csv single_cells/cells.csv --output_csv single_cells/folds.csv --folds_of hpa/folds.csv
     """  # noqa: D301
     from rich.console import Console
     from rich.table import Table
@@ -36,7 +41,13 @@ def folds(
     from ..data.folds import label_deviation, write_folds
 
     made = write_folds(
-        train_csv, output_csv, n_folds, group_column=group_column, groups_csv=groups_csv, seed=seed
+        train_csv,
+        output_csv,
+        n_folds,
+        group_column=group_column,
+        groups_csv=groups_csv,
+        folds_of=folds_of,
+        seed=seed,
     )
     table = Table(
         "label", "all", *(f"fold {fold}" for fold in range(n_folds)), "off", box=None, pad_edge=False

@@ -40,6 +40,13 @@ def predict(
             help="Segmentation: show the model images F times as large; what is written has their own size.",
         ),
     ] = None,
+    split_touching: Annotated[
+        bool | None,
+        typer.Option(
+            "--split_touching/--no-split_touching",
+            help="Several classes of pixels: part cells of one class that touch [yes].",
+        ),
+    ] = None,
     test_time_augmentation: Annotated[
         bool,
         typer.Option(
@@ -57,6 +64,23 @@ def predict(
             help="Classification: draw up to 60 images by predicted class, least sure first [yes].",
         ),
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="hpa: label the cells of fields, for the Human Protein Atlas challenge."
+        ),
+    ] = None,
+    image_model: Annotated[
+        str | None, typer.Option("--image_model", help="hpa: classifier of whole fields, for the fusion.")
+    ] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option("--weight", min=0, max=1, help="hpa: of the cell model in the fusion [0.5]."),
+    ] = None,
+    masks_dir: Annotated[
+        Path | None,
+        typer.Option("--masks_dir", help="hpa: masks of `hf-cells segment`, in place of segmenting again."),
+    ] = None,
     device: Annotated[str | None, typer.Option("--device", help="Such as cpu or cuda:1.")] = None,
 ) -> None:
     """Find the cells in images, or say what they show: files and folders of them.
@@ -68,6 +92,11 @@ def predict(
     model decides with its thresholds (the class, or its number with --numeric; several labels joined by |), and
     `probability_<class>` the probability of each class.
 
+    With --format hpa the model is a classifier of single cells, and the paths are folders of fields
+    <ID>_{red,green,blue,yellow}.png or a table with a column ID. The cells are found, scored by the model and, with
+    --image_model, by what their whole field shows; submission.csv is the file of the challenge, cells.csv has the
+    labels and probabilities of every cell.
+
     A file that cannot be predicted is named and left out, and the exit status is then 1.
 
     \b
@@ -75,15 +104,25 @@ def predict(
       hf-cells predict runs/nuclei/model photo.png "plates/*.tif" --output_dir predictions
       hf-cells predict runs/blood_smear_unet_fast/model smear.jpg --rescale 0.5 --output_dir predictions
       hf-cells predict runs/glomeruli/model crops --output_dir predictions --numeric
+      hf-cells predict runs/hpa_cells/model hpa/test --format hpa --image_model runs/hpa_fields/model
     """  # noqa: D301
+    of_segmentation = {"threshold": threshold, "tile": tile, "overlays": overlays, "rle": rle or None}
+    of_segmentation["rescale"] = rescale
+    of_segmentation["split_touching"] = split_touching
+    of_segmentation["test_time_augmentation"] = test_time_augmentation or None
+    of_classification = {"numeric": numeric or None, "contact_sheet": contact_sheet}
+    of_fields = {"image_model": image_model, "weight": weight, "masks_dir": masks_dir}
+    if format_ is not None:
+        if format_ != "hpa":
+            raise CellsError(f"--format {format_} is unknown; the one there is is hpa")
+        _refuse(of_segmentation | of_classification, "means nothing with --format hpa")
+        _report(_label_fields(model, paths, output_dir, device, **_given(of_fields)))
+        return
+    _refuse(of_fields, "for --format hpa only")
+
     from ..inference.paths import iter_image_paths
 
     images = iter_image_paths(paths)  # a misspelt path is told before anything is loaded
-    of_segmentation = {"threshold": threshold, "tile": tile, "overlays": overlays, "rle": rle or None}
-    of_segmentation["rescale"] = rescale
-    of_segmentation["test_time_augmentation"] = test_time_augmentation or None
-    of_classification = {"numeric": numeric or None, "contact_sheet": contact_sheet}
-
     from ..inference.classify import classify_files
     from ..inference.outputs import Summary
     from ..inference.predict import predict_files
@@ -98,12 +137,33 @@ def predict(
         summary: Summary = classify_files(pipe, images, output_dir, **_given(of_classification))
     else:
         _refuse(of_classification, f"for classifiers only, and {model} is a segmentation model")
-        writing = _given({name: of_segmentation.pop(name) for name in ("overlays", "rle")})
+        writing = _given({name: of_segmentation.pop(name) for name in ("overlays", "rle", "split_touching")})
         factor = of_segmentation.pop("rescale")
         pipe = pipeline(model, device, **_given(of_segmentation))
         if factor is not None:
             rescale_inputs(pipe, factor)
         summary = predict_files(pipe, images, output_dir, **writing)
+    _report(summary)
+
+
+def _label_fields(
+    cell_model: str, paths: list[str], output_dir: Path, device: str | None, **options: Any
+) -> Any:
+    """Label the cells of fields; `options` are `image_model`, `weight` and `masks_dir` where they are given."""
+    from ..inference.hpa_fields import FieldClassifier, predict_fields
+    from ..quiet import quiet_libraries
+
+    quiet_libraries()
+    masks = options.pop("masks_dir", None)
+    classifier = FieldClassifier(cell_model, device=device, **options)
+    summary = predict_fields(classifier, paths, output_dir, masks_dir=masks)
+    for name in summary.empty:
+        typer.echo(f"warning: {name}: no cell found", err=True)
+    return summary
+
+
+def _report(summary: Any) -> None:
+    """Say what was done, and what failed."""
     typer.echo(str(summary).splitlines()[0])
     for failure in summary.failures:
         typer.echo(f"error: {failure.reason}", err=True)

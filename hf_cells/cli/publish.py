@@ -1,5 +1,6 @@
 """Verbs that publish: `card`, `push`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -58,21 +59,36 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Make a NEW repository public.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all and list it; send nothing.")] = False,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch; main by default.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Name for this version, such as v1.")] = None,
     endpoint: Annotated[str | None, typer.Option("--endpoint", help="URL of another Hub.")] = None,
 ) -> None:
     """Publish a model on the Hub, private unless told otherwise.
 
-    Sign in with `hf auth login` first. The card must agree with results.json.
+    Sign in with `hf auth login` first. The card must agree with results.json. Nothing is sent while any file holds a
+    secret, a path of this machine, an e-mail address, or the name of a raw image. Repeating a push is safe.
 
     \b
     Example:
       hf-cells push runs/nuclei/model my-lab/nuclei --dry-run
+      hf-cells push runs/nuclei/model my-lab/nuclei --tag v1
     """  # noqa: D301
     from ..hub.push import push_model
     from ..quiet import quiet_libraries
 
     quiet_libraries()
     sent = push_model(
-        model_dir, repo_id, private=not public, dry_run=dry_run, revision=revision, endpoint=endpoint
+        model_dir,
+        repo_id,
+        private=not public,
+        dry_run=dry_run,
+        revision=revision,
+        tag=tag,
+        endpoint=endpoint,
     )
-    typer.echo(sent if isinstance(sent, str) else "\n".join(sent))
+    typer.echo(sent if isinstance(sent, str) else list_files(sent))
+
+
+def list_files(sizes: Mapping[str, int]) -> str:
+    """Files of a dry run with their bytes, and the sum."""
+    total = f"{sum(sizes.values()):>14,}  in {len(sizes)} files, nothing was sent"
+    return "\n".join([*(f"{size:>14,}  {name}" for name, size in sizes.items()), total])

@@ -65,6 +65,7 @@ def serve(
     from ..quiet import quiet_libraries
     from ..serving.server import listen, serve
     from ..serving.settings import Settings
+    from ..training.launch import keep_memory
 
     settings = Settings(
         max_batch_size,
@@ -77,6 +78,7 @@ def serve(
         threads,
     )
     quiet_libraries()
+    keep_memory()
     with listen(host, port) as listener:  # before the model is loaded: an address in use is told at once
         pipe = pipeline(model, device, precision=precision)
         serve(pipe, model, listener, settings, typer.echo)

@@ -44,6 +44,7 @@ def write_folds(
     *,
     group_column: str | None = None,
     groups_csv: str | os.PathLike[str] | None = None,
+    folds_of: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Folds:
     """Add a column `fold` to a table of fields (ID, Label) or of their cells (cell_id, parent_image_id, Label).
@@ -58,6 +59,8 @@ def write_folds(
         group_column: Column of the table whose values must stay whole too.
         groups_csv: Table with the columns ID and antibody; by default `antibodies.csv` beside `train_csv`
             where it is there.
+        folds_of: Table with the columns ID and fold: fields and cells take the fold of their field there in place of
+            a new one, so that a model of cells and one of fields leave out the same fields.
         seed: Of the order among equals.
 
     Raises:
@@ -76,8 +79,13 @@ def write_folds(
     antibodies = _antibodies(path, groups_csv)
     if antibodies:
         ties["antibody"] = [antibodies.get(name, "") for name in parents]
-    folds = assign_folds(_joined(list(ties.values())), labels, n_folds, seed)
+    if folds_of is not None:
+        folds = _known_folds(Path(folds_of), parents, n_folds)
+    else:
+        folds = assign_folds(_joined(list(ties.values())), labels, n_folds, seed)
     for what, values in ties.items():
+        if folds_of is not None and (divided := _divided(values, folds)):
+            raise CellsError(f"{folds_of}: the {what} {divided[0]} is in several folds; write the folds anew")
         _assert_whole(what, values, folds)
 
     names = [name for name in header if name.lower() != FOLD]
@@ -86,6 +94,21 @@ def write_folds(
         table.writerow([*names, FOLD])
         table.writerows([*(row[name] for name in names), fold] for row, fold in zip(rows, folds, strict=True))
     return _summary(folds, labels, _joined(list(ties.values())), n_folds, " and no ".join(ties))
+
+
+def _known_folds(path: Path, parents: Sequence[str], n_folds: int) -> list[int]:
+    header, rows = _read(path)
+    identity, fold = _column(path, header, _ID_COLUMNS), _find(header, (FOLD,))
+    if fold is None:
+        raise CellsError(f"{path}: has no column {FOLD!r}; write it with `hf-cells folds`")
+    known = {row[identity].strip(): row[fold].strip() for row in rows}
+    for parent in parents:
+        value = known.get(parent, "")
+        if not value.isdecimal() or int(value) >= n_folds:
+            raise CellsError(
+                f"{path}: the fold of {parent} is {value or 'missing'!r}; give every field one from 0 to {n_folds - 1}"
+            )
+    return [int(known[parent]) for parent in parents]
 
 
 def _joined(ties: Sequence[Sequence[str]]) -> list[str]:
@@ -106,12 +129,17 @@ def _joined(ties: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _assert_whole(what: str, values: Sequence[str], folds: Sequence[int]) -> None:
+    divided = _divided(values, folds)
+    assert not divided, f"the {what} {divided[0]} is in several folds"
+
+
+def _divided(values: Sequence[str], folds: Sequence[int]) -> list[str]:
+    """Values that are in several folds."""
     homes: dict[str, set[int]] = defaultdict(set)
     for value, fold in zip(values, folds, strict=True):
         if value:
             homes[value].add(fold)
-    divided = [value for value, found in homes.items() if len(found) > 1]
-    assert not divided, f"the {what} {divided[0]} is in several folds"
+    return [value for value, found in homes.items() if len(found) > 1]
 
 
 def _summary(

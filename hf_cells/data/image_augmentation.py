@@ -35,6 +35,7 @@ class ImageAugmentation:
         shift: Largest shift, as a share of the side.
         horizontal_flip: Mirror half of the samples left to right.
         vertical_flip: Mirror half of the samples top to bottom.
+        transpose: Exchange rows and columns of half of the samples; with both flips, all quarter turns.
         hue: Largest turn of the hue, as a share of the circle.
         saturation: Largest log gain of the saturation.
         exposure: Largest log gain of the intensities.
@@ -61,6 +62,7 @@ class ImageAugmentation:
     shift: float = 0.0
     horizontal_flip: bool = False
     vertical_flip: bool = False
+    transpose: bool = False
     hue: float = 0.0
     saturation: float = 0.0
     exposure: float = 0.0
@@ -116,12 +118,27 @@ class ImageAugmentation:
         """
         generators = [sample_generator(seed, epoch, position) for position in positions]
         draws = np.stack([generator.random(_DRAWS) for generator in generators])
-        images = self._place(images.float(), draws)
+        images = self._place(self._transposed(images.float(), draws), draws)
         images = self._colour(images, draws)
         images = self._spoil(images, draws, generators)
         return (
             self._mix(images, labels.float(), draws, generators) if self.mixes else (images, labels.float())
         )
+
+    def _transposed(self, images: Tensor, draws: np.ndarray) -> Tensor:
+        """Exchange the axes; images that are not square can be so only alone, as they then have another size."""
+        if not self.transpose:
+            return images
+        # The flip takes the first binary digit of this number; the second one is as good a coin.
+        chosen = (2 * draws[:, 5]) % 1 < 0.5
+        if images.shape[-1] != images.shape[-2] and len(images) > 1:
+            raise CellsError(
+                f"augmentation.transpose needs square images, and these are {images.shape[-2]}x{images.shape[-1]}; "
+                "give processor.size equal sides, or leave transpose out"
+            )
+        if len(images) == 1:
+            return images.transpose(-1, -2) if chosen[0] else images
+        return torch.where(torch.from_numpy(chosen)[:, None, None, None], images.transpose(-1, -2), images)
 
     def _place(self, images: Tensor, draws: np.ndarray) -> Tensor:
         """Everything that moves pixels, in one resampling."""

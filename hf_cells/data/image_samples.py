@@ -5,16 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..errors import CellsError
 from .image_augmentation import ImageAugmentation
-from .samples import Key, normalise, without_normalisation
-
-_CACHE_BYTES = (
-    2_000_000_000  # prepared images that a worker keeps; beyond it, the rest are prepared each time
-)
+from .samples import CACHE_BYTES, Key, normalise, without_normalisation
 
 
 class ImageSamples(Dataset[dict[str, Tensor]]):
@@ -44,14 +41,28 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
         self.rows, self.augmentation, self.num_labels, self.seed = rows, augmentation, num_labels, seed
         self.processor, self.prepare = processor, without_normalisation(processor)
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self.free = _CACHE_BYTES
+        self.free = CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitems__(self, keys: list[Key]) -> dict[str, Tensor]:
-        """Return `pixel_values` `(B, C, H, W)` and `labels`: `(B,)` int64, or `(B, K)` float if soft or several."""
+        """Return `pixel_values` `(B, C, H, W)` and `labels`: `(B,)` int64, or `(B, K)` float if soft or several.
+
+        With a processor of `sizing="variable"` there is `image_sizes` `(B, 2)` too: images lie in the upper left of
+        the largest height and width of the batch, and the model's pooling leaves the rest out.
+        """
         items = [self._prepared(index) for _, _, index in keys]
+        epoch, positions = keys[0][0], [position for _, position, _ in keys]
+        variable = getattr(self.processor, "sizing", "resize") == "variable"
+        batch = (self._of_several_sizes if variable else self._of_one_size)(items, epoch, positions)
+        if not self.augmentation.mixes and "label" in self.rows[keys[0][2]]:
+            batch["labels"] = batch["labels"].argmax(1)
+        return batch
+
+    def _of_one_size(
+        self, items: list[tuple[Tensor, Tensor]], epoch: int, positions: list[int]
+    ) -> dict[str, Tensor]:
         if len(sizes := {tuple(image.shape[-2:]) for image, _ in items}) > 1:
             found = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
             raise CellsError(
@@ -60,13 +71,28 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
             )
         images = torch.stack([image for image, _ in items]).float()
         truth = torch.stack([label for _, label in items])
-        epoch, positions = keys[0][0], [position for _, position, _ in keys]
         images, labels = self.augmentation(images, truth, self.seed, epoch, positions)
-        single = not self.augmentation.mixes and "label" in self.rows[keys[0][2]]
-        return {
-            "pixel_values": normalise(images, self.processor).contiguous(),
-            "labels": labels.argmax(1) if single else labels,
-        }
+        return {"pixel_values": normalise(images, self.processor).contiguous(), "labels": labels}
+
+    def _of_several_sizes(
+        self, items: list[tuple[Tensor, Tensor]], epoch: int, positions: list[int]
+    ) -> dict[str, Tensor]:
+        """Every image is changed alone, and padded after mean and deviation with 0, as convolutions pad."""
+        if self.augmentation.mixes:
+            raise CellsError(
+                "images of several sizes cannot be mixed; leave augmentation.mixup, cutmix and mosaic out"
+            )
+        made = []
+        for (image, _), position in zip(items, positions):
+            changed, _ = self.augmentation(
+                image[None].float(), torch.zeros(1, 1), self.seed, epoch, [position]
+            )
+            made.append(normalise(changed[0], self.processor))
+        sizes = torch.tensor([image.shape[-2:] for image in made])
+        height, width = sizes.amax(0).tolist()
+        padded = [F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in made]
+        labels = torch.stack([label for _, label in items])
+        return {"pixel_values": torch.stack(padded), "labels": labels, "image_sizes": sizes}
 
     @staticmethod
     def collate(batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,17 +1,19 @@
 """Write a dataset as Parquet that plain `datasets.load_dataset(folder)` reads, with a dataset card."""
 
+import inspect
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
+import numpy as np
 import yaml
 
 from ..errors import CellsError
 from ..files import atomic_folder
 from ..progress import track
-from .folders import CellFolder
 from .labelled_folders import LabelledFolder
 from .loading import load_dataset
 from .registry import builder_class, dataset_names
@@ -66,38 +68,124 @@ def prepare(
     return output
 
 
-def render_card(name: str, splits: datasets.DatasetDict) -> str:
-    """Return a dataset card: YAML for the Hub, then splits, classes, features, licence and citation."""
-    first = next(iter(splits.values()))
+class Terms(NamedTuple):
+    """Under what terms a dataset is there.
+
+    Attributes:
+        license: As the Hub spells it.
+        redistributable: Whether everybody may pass it on.
+        homepage: Where it comes from; may be empty.
+        citation: BibTeX; may be empty.
+        registered: Whether it is one of this package; otherwise somebody's own folder.
+    """
+
+    license: str
+    redistributable: bool
+    homepage: str
+    citation: str
+    registered: bool
+
+
+def terms_of(name: str) -> Terms:
+    """Return the terms of a dataset, as its builder knows them."""
+    registered = name in dataset_names()
+    builder: Any = builder_class(name) if registered else LabelledFolder
+    return Terms(builder.license, builder.redistributable, builder.homepage, builder.citation, registered)
+
+
+def render_card(
+    name: str,
+    splits: datasets.DatasetDict,
+    *,
+    config: str | None = None,
+    terms: Terms | None = None,
+    audit: Mapping[str, Any] | None = None,
+    picture: str | None = None,
+    repo_id: str | None = None,
+) -> str:
+    """Return a dataset card: YAML for the Hub, then splits, classes, audit, features, licence and citation.
+
+    Args:
+        name: Of the dataset, or the path of an own folder.
+        splits: Its rows.
+        config: Name of the configuration; by default what the rows say.
+        terms: In place of those that the dataset has.
+        audit: As of `leak_report`, with `published`, as of `published_leak`.
+        picture: Path of a sample picture beside the card.
+        repo_id: `owner/name`, for the line that loads it.
+    """
+    first, terms = next(iter(splits.values())), terms or terms_of(name)
     labelled = bool({"label", "labels"} & first.features.keys())
-    own = LabelledFolder if labelled else CellFolder
-    builder = builder_class(name) if name in dataset_names() else own
-    title = name if name in dataset_names() else Path(os.path.abspath(name)).name
-    config = first.info.config_name or "default"
+    title = name if terms.registered else Path(os.path.abspath(name)).name
+    config = config or first.info.config_name or "default"
     files = [{"split": str(split), "path": f"data/{split}-*.parquet"} for split in splits]
+    total = sum(len(dataset) for dataset in splits.values())
     metadata = {
-        "license": builder.license,
+        "license": terms.license,
+        "pretty_name": title,
         "task_categories": ["image-classification" if labelled else "image-segmentation"],
         "tags": ["biology", "microscopy", "cells", "hf-cells"],
+        "size_categories": [_size_category(total)],
         "configs": [{"config_name": config, "data_files": files}],
     }
     lines = [f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n", f"# {title} ({config})\n"]
-    lines += [first.info.description or "Microscopy images with masks.", "", "## Splits\n"]
-    lines += ["| split | images | groups |", "|---|---|---|"]
+    lines += [_description(name, first, terms)]
+    lines += ["", f"![Some images of the dataset]({picture})"] if picture else []
+    if repo_id:
+        lines += ["", f'```python\nimport datasets\n\nsplits = datasets.load_dataset("{repo_id}")\n```']
+    objects = "instance_labels" in first.features and audit is not None
+    lines += ["", "## Splits\n", "| split | images | groups |" + " objects |" * objects]
+    lines.append("|---|---|---|" + "---|" * objects)
     for split, dataset in splits.items():
         groups = {group for group in dataset["group"] if group} if "group" in dataset.column_names else set()
-        lines.append(f"| {split} | {len(dataset)} | {len(groups) or 'not known'} |")
+        row = f"| {split} | {len(dataset)} | {len(groups) or 'not known'} |"
+        lines.append(row + (f" {_count_objects(dataset)} |" if objects else ""))
     if labelled:
         lines += ["", "## Classes\n", *_class_table(splits)]
+    if audit is not None:
+        lines += ["", "## Leak audit\n", *_audit_lines(audit)]
     lines += ["", "## Features\n", "| column | type |", "|---|---|"]
     lines += [f"| `{column}` | {type(f).__name__} |" for column, f in first.features.items()]
-    terms = "" if builder.redistributable else " Not cleared for redistribution: keep it where it is."
-    source = f" Source: {builder.homepage}." if builder.homepage else ""
-    lines += ["", "## Licence and citation\n", f"Licence: {builder.license}.{terms}{source}"]
-    if builder.citation:
-        lines += ["", f"```bibtex\n{builder.citation}\n```"]
+    clause = "" if terms.redistributable else " Not cleared for redistribution: keep it where it is."
+    source = f" Source: {terms.homepage}." if terms.homepage else ""
+    lines += ["", "## Licence and citation\n", f"Licence: {terms.license}.{clause}{source}"]
+    if terms.citation:
+        lines += ["", f"```bibtex\n{terms.citation}\n```"]
     lines += ["", "Research use only. Written by `hf-cells prepare`.", ""]
     return "\n".join(lines)
+
+
+def _description(name: str, first: datasets.Dataset, terms: Terms) -> str:
+    """What the rows say of themselves, or else the first line of the dataset's script."""
+    if first.info.description:
+        return first.info.description
+    if terms.registered:
+        document = inspect.getdoc(inspect.getmodule(builder_class(name))) or ""
+        return document.partition("\n")[0]
+    return "Microscopy images with masks."
+
+
+def _audit_lines(audit: Mapping[str, Any]) -> list[str]:
+    verdict = (
+        "**Something leaks between the splits**" if audit["leaks"] else "Nothing leaks between the splits"
+    )
+    lines = [f"{verdict}: {audit['summary']}. Images were compared pixel by pixel."]
+    if audit.get("published"):
+        lines.append(f"\nThis is a published split that is known to leak: {audit['published']}.")
+    return lines
+
+
+def _count_objects(dataset: datasets.Dataset) -> int:
+    from .samples import ImageRows, truth_of
+
+    rows = ImageRows(dataset.select_columns(["instance_labels"]))
+    return sum(int(np.count_nonzero(np.unique(truth_of(rows[index])))) for index in range(len(rows)))
+
+
+def _size_category(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    names = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+    return next((name for limit, name in names if rows < limit), "n>1M")
 
 
 def _class_table(splits: datasets.DatasetDict) -> list[str]:

@@ -22,6 +22,8 @@ from ..models.instance_targets import instance_targets
 from .augmentation import Augmentation, Window, sample_generator
 
 Key = tuple[int, int, int]  # epoch, position in the epoch, row of the dataset
+# Decoded images that a worker keeps; beyond it the rest are decoded each time.
+CACHE_BYTES = 2_000_000_000
 
 
 @dataclass
@@ -93,21 +95,29 @@ class SegmentationSamples(Dataset[dict[str, Tensor]]):
         self.rows, self.processor, self.augmentation = rows, processor, augmentation
         self.instances, self.seed = instances, seed
         self.cache: dict[int, tuple[Window, np.ndarray]] = {}
+        self.free = CACHE_BYTES
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         epoch, position, index = key
-        if index not in self.cache:
-            row = self.rows[index]
-            image = read_image(row["image"], channels=self.processor.channel_names)
-            self.cache[index] = Window(self.processor, image), truth_of(row)
-        window, labels = self.cache[index]
+        window, labels = self._decoded(index)
         draw = sample_generator(self.seed, epoch, position)
         pixels, truth = self.augmentation(window, labels, draw)
         pixels = normalise(pixels.expand(self.processor.num_channels, -1, -1), self.processor)
         return {"pixel_values": pixels.contiguous(), **training_targets(truth, self.instances)}
+
+    def _decoded(self, index: int) -> tuple[Window, np.ndarray]:
+        if index in self.cache:
+            return self.cache[index]
+        row = self.rows[index]
+        image = read_image(row["image"], channels=self.processor.channel_names)
+        item = Window(self.processor, image), truth_of(row)
+        size = item[0].pixels.nbytes + item[1].nbytes
+        if size <= self.free:
+            self.cache[index], self.free = item, self.free - size
+        return item
 
 
 def without_normalisation(processor: Any) -> Any:

@@ -1,6 +1,5 @@
 """Publish a run's `model/` folder: checked first; only files of a model repository leave the machine."""
 
-import glob
 import re
 import shutil
 import tempfile
@@ -9,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HTTPError
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CellsError
 from .card import UNNAMED, check_card, read_json
 from .card_problems import local_links
+from .push_upload import upload_files
+from .safety import refuse_secrets
 
 # What a model repository is made of. All else stays: checkpoints, optimizer states, tables of image names.
 _SENT = (
@@ -46,9 +45,10 @@ def push_model(
     endpoint: str | None = None,
     token: str | None = None,
     revision: str | None = None,
+    tag: str | None = None,
     commit_message: str | None = None,
     dry_run: bool = False,
-) -> str | list[str]:
+) -> str | dict[str, int]:
     """Upload a model folder (weights, configuration, processor, code, card, results, figures) to the Hub.
 
     Safe to repeat: what the Hub has already is not sent again, and an unchanged folder makes no new commit.
@@ -62,53 +62,35 @@ def push_model(
         endpoint: URL of the Hub; the client's own setting by default.
         token: Access token; by default the one of `hf auth login`.
         revision: Branch, made from main when it is not there; main by default.
+        tag: Name for the commit, such as "v1".
         commit_message: First line of the commit.
         dry_run: Check everything, send nothing.
 
     Returns:
-        URL of the commit, or, in a dry run, the paths that would be sent.
+        URL of the commit, or, in a dry run, the paths that would be sent with their bytes.
 
     Raises:
-        CellsError: When the folder is no model repository, holds pickled weights, or has a card that does not
-            pass `check_card`; when the Hub refuses or is out of reach.
+        CellsError: When the folder is no model repository, holds pickled weights, has a card that does not pass
+            `check_card`, or holds what must not leave (see `safety`); when the Hub refuses or is out of reach.
     """
     with _staged(Path(folder), repo_id) as staged:
         files = files_to_send(staged)
         if problem := next(_problems(staged, files), None):
             raise CellsError(problem)
+        refuse_secrets(staged, files)
         if dry_run:
-            return files
-        return _upload(staged, repo_id, files, private, endpoint, token, revision, commit_message)
-
-
-def _upload(
-    folder: Path,
-    repo_id: str,
-    files: list[str],
-    private: bool,
-    endpoint: str | None,
-    token: str | None,
-    revision: str | None,
-    commit_message: str | None,
-) -> str:
-    api = HfApi(endpoint=endpoint, token=token)
-    try:
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        if revision and not revision.startswith("refs/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        commit = api.upload_folder(
-            repo_id=repo_id,
-            folder_path=folder,
-            allow_patterns=[glob.escape(path) for path in files],
+            return {name: (staged / name).stat().st_size for name in files}
+        return upload_files(
+            staged,
+            repo_id,
+            files,
+            private=private,
+            endpoint=endpoint,
+            token=token,
             revision=revision,
-            commit_message=commit_message or "Upload model with hf-cells",
+            tag=tag,
+            message=commit_message or "Upload model with hf-cells",
         )
-    except (HTTPError, OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise CellsError(
-            f"cannot push {folder} to {repo_id}: {reason}; check the name, the network and `hf auth whoami`"
-        ) from error
-    return str(commit.commit_url)
 
 
 def files_to_send(folder: Path) -> list[str]:

@@ -34,9 +34,9 @@ def write_colour_map(path: str | os.PathLike[str], mask: np.ndarray, palette: np
     return path
 
 
-def count_objects(mask: np.ndarray, num_labels: int) -> list[int]:
+def count_objects(mask: np.ndarray, num_labels: int, split: bool = True) -> list[int]:
     """Count the objects of the classes 1..num_labels - 1, see `hf_cells.metrics.class_regions`."""
-    _, classes = class_regions(mask)
+    _, classes = class_regions(mask, split=split)
     return np.bincount(classes, minlength=num_labels)[1:num_labels].tolist()
 
 

@@ -69,13 +69,15 @@ def predict_files(
     rle: bool = False,
     progress: bool = True,
     on_error: OnError = "skip",
+    split_touching: bool = True,
 ) -> PredictionSummary:
     """Predict images one by one; write `labels/`, `overlays/`, `objects.csv`, `rle.csv` and `summary.json`.
 
     Of a semantic model, the objects are the connected regions (4-neighbourhood) of each class but 0, their
     score is the mean probability of their class, and `labels/` holds 8-bit masks of classes. Of a model of several
-    classes, regions under 20 pixels are specks and no objects; it also gives `counts.csv`, the objects of each class in
-    each image, and `colour_maps/`, the masks in the colours of the classes; `overlays/` has counts and a legend.
+    classes, regions under 20 pixels are specks and no objects, and touching cells of a class are parted; it also
+    gives `counts.csv`, the objects of each class in each image, and `colour_maps/`, the masks in the colours of the
+    classes; `overlays/` has counts and a legend.
 
     Args:
         pipe: A `cell-segmentation` pipeline.
@@ -87,6 +89,8 @@ def predict_files(
         rle: Write `rle.csv`, the contest form.
         progress: Show a bar on a terminal.
         on_error: `skip` names a broken file in the summary and goes on, `raise` stops at the first.
+        split_touching: Of a semantic model of several classes, part the cells of a class that touch, see
+            `hf_cells.metrics.touching.split_touching`.
 
     Raises:
         CellsError: When there is no image, the outputs cannot be written, or a file is broken and
@@ -116,7 +120,7 @@ def predict_files(
             except FILE_ERRORS as error:
                 summary.failed(path, error, on_error)
                 continue
-            found = _objects_of(prediction, several=palette is not None)
+            found = _objects_of(prediction, palette is not None, split_touching)
             entry: dict[str, Any] = {
                 "image": name,
                 "source": str(path),
@@ -146,12 +150,12 @@ def _of_several_classes(config: Any) -> bool:
     return config.model_type.endswith("semantic") and len(config.id2label) > 2
 
 
-def _objects_of(prediction: dict[str, np.ndarray], several: bool) -> _Objects:
+def _objects_of(prediction: dict[str, np.ndarray], several: bool, split: bool) -> _Objects:
     if "instance_labels" in prediction:
         return _Objects(prediction["instance_labels"], prediction["scores"], prediction["label_ids"])
     mask, probabilities = prediction["semantic_mask"], prediction["probabilities"]
     if several:
-        regions, label_ids = class_regions(mask)
+        regions, label_ids = class_regions(mask, split=split)
     else:
         regions = connected_regions(mask, background=0, connectivity=1)
         label_ids = class_of_objects(regions, mask)

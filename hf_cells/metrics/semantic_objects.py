@@ -1,8 +1,8 @@
 """Objects in label maps: found, counted, and of one class?
 
 The rule: an object is a connected region (4-neighbourhood) of one class with at least `MIN_OBJECT_PIXELS` pixels, in
-truth and prediction alike, so touching cells of one class are one object on both sides. Where the truth knows its
-cells one by one, counts and consistency are taken against these instead.
+truth and prediction alike; cells of one class that touch are parted on both sides, see `split_touching`. Where the
+truth knows its cells one by one, counts and consistency are taken against these instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from hf_cells.metrics.instance import matching
 from hf_cells.metrics.overlap import label_overlap
+from hf_cells.metrics.touching import split_touching
 
 Row = dict[str, Any]
 
@@ -25,13 +26,14 @@ ONE_CLASS = 0.9
 
 
 def class_regions(
-    mask: ArrayLike, min_pixels: int = MIN_OBJECT_PIXELS
+    mask: ArrayLike, min_pixels: int = MIN_OBJECT_PIXELS, split: bool = True
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Find the objects of a label map.
 
     Args:
         mask: (H, W) class of every pixel, 0 = background.
         min_pixels: smaller regions are left out.
+        split: part touching cells of a class, see `hf_cells.metrics.touching.split_touching`.
 
     Returns:
         Regions (H, W), numbered 1..n class by class, 0 elsewhere; and the class of each, (n,).
@@ -41,6 +43,9 @@ def class_regions(
     classes: list[int] = []
     for value in np.unique(mask[mask > 0]).tolist():
         found, count = ndimage.label(mask == value)
+        if split:
+            found = split_touching(found)
+            count = int(found.max())
         kept = np.flatnonzero(np.bincount(found.ravel(), minlength=count + 1)[1:] >= min_pixels) + 1
         number = np.zeros(count + 1, np.int32)
         number[kept] = np.arange(1, len(kept) + 1) + len(classes)
@@ -55,6 +60,7 @@ def score_semantic_objects(
     num_labels: int,
     true_objects: ArrayLike | None = None,
     ignore_index: int | None = 255,
+    split: bool = True,
 ) -> Row:
     """Compute one image's sufficient statistics for the metrics of objects, per class but background.
 
@@ -64,6 +70,7 @@ def score_semantic_objects(
         num_labels: number of classes, background included.
         true_objects: (H, W) number of the cell of every pixel, 0 = background; the connected regions without it.
         ignore_index: true value of pixels that do not count, on either side.
+        split: part touching cells of a class on both sides, as `class_regions` does.
 
     Returns:
         JSON-able lists over the classes 1..num_labels - 1: `regions_true`, `regions_pred`, `matched` (IoU >= .5
@@ -74,8 +81,8 @@ def score_semantic_objects(
     if ignore_index is not None:
         known = true != ignore_index
         true, pred = np.where(known, true, 0), np.where(known, pred, 0)
-    true_regions, true_classes = class_regions(true)
-    pred_regions, pred_classes = class_regions(pred)
+    true_regions, true_classes = class_regions(true, split=split)
+    pred_regions, pred_classes = class_regions(pred, split=split)
     row: Row = {"regions_true": [], "regions_pred": [], "matched": []}
     for label in range(1, num_labels):
         own_true = np.append(False, true_classes == label)[true_regions] * true_regions

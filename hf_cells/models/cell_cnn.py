@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_cell_classification import CellClassificationConfig
 
@@ -25,7 +26,7 @@ def _convolution(
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
 
-class PlainBlock(nn.Sequential):
+class PlainBlock(GradientCheckpointingLayer, nn.Sequential):
     """Convolution, norm, activation."""
 
     def __init__(
@@ -44,7 +45,7 @@ class PlainBlock(nn.Sequential):
         )
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(GradientCheckpointingLayer):
     """Two convolutions with a shortcut (He et al. 2016, arXiv:1512.03385), channel attention on request."""
 
     def __init__(
@@ -193,14 +194,50 @@ def make_backbone(config: CellClassificationConfig, **weights: Any) -> nn.Module
         ) from error
 
 
-def pooled_features(backbone: nn.Module, x: Tensor, pooling: str | None) -> Tensor:
-    """Return `(B, D)` features of the backbone's output, whatever its form."""
+def pooled_features(
+    backbone: nn.Module, x: Tensor, pooling: str | None, sizes: Tensor | None = None
+) -> Tensor:
+    """Return `(B, D)` features of the backbone's output, whatever its form.
+
+    With `sizes`, `(B, 2)` height and width, only the cells of the last map that an image reaches are pooled; what
+    convolutions carry over its border stays, and matters the less the larger the image is against their reach.
+
+    Raises:
+        ValueError: Padding cannot be left out of what this network does after its last map.
+    """
+    if sizes is not None:
+        return _features_of_sizes(backbone, x, pooling, sizes)
     y = backbone(x)
     if y.ndim == 2:
         return y
     if pooling == "flatten" or isinstance(backbone, AlexNetFeatures):
         return y.flatten(1)
     return y.amax((-2, -1)) if pooling == "max" else y.mean((-2, -1))
+
+
+def _features_of_sizes(backbone: Any, x: Tensor, pooling: str | None, sizes: Tensor) -> Tensor:
+    own = backbone if isinstance(backbone, CellCNN) else getattr(backbone, "forward_features", None)
+    # What is between the last map and the pooling (a norm, a projection) differs by timm family; `global_pool` and a
+    # plain head say that there is nothing.
+    plain = isinstance(backbone, CellCNN) or hasattr(backbone, "global_pool")
+    if own is None or not plain or pooling not in ("avg", "max"):
+        raise ValueError(
+            "batches of several sizes need pooling avg or max over the last map of a convolution network; "
+            "choose them, or one size for all images"
+        )
+    maps = own(x)
+    if maps.ndim != 4:
+        raise ValueError(
+            "batches of several sizes need a backbone that ends in a map; choose another, or one size"
+        )
+    reached = [
+        torch.arange(cells, device=x.device) * side < sizes[:, axis, None].to(x.device) * cells
+        for axis, (cells, side) in enumerate(zip(maps.shape[-2:], x.shape[-2:]))
+    ]
+    inside = (reached[0][:, :, None] & reached[1][:, None, :])[:, None]
+    if pooling == "max":
+        return maps.masked_fill(~inside, -torch.inf).amax((-2, -1))
+    return (maps * inside).sum((-2, -1)) / inside.sum((-2, -1))
 
 
 def feature_size(backbone: nn.Module, config: CellClassificationConfig) -> int:

@@ -8,7 +8,7 @@ POOLINGS = ("avg", "max", "flatten")
 DOWNSAMPLINGS = ("max", "avg", "conv")
 NORMS = ("batch", "group", "none")
 HEADS = ("linear", "mlp", "svm")
-LOSSES = ("cross_entropy", "bce", "focal", "smooth_l1", "hinge")
+LOSSES = ("cross_entropy", "bce", "focal", "smooth_l1", "hinge", "tversky")
 PROBLEMS = ("single_label_classification", "multi_label_classification")
 
 
@@ -46,9 +46,14 @@ class CellClassificationConfig(PreTrainedConfig):
             multi-class hinge of Crammer & Singer 2001; scores are softmax over the margins).
         head_hidden_sizes: Units of the dense layers before the last one.
         head_dropout: Before each dense layer of the head; one number or one a layer, the last included.
-        loss_name: "cross_entropy", "bce", "focal" (Lin et al. 2017), "smooth_l1" (on probabilities) or "hinge"; by
-            default cross_entropy, bce for multi-label problems, and hinge for the svm head.
+        loss_name: "cross_entropy", "bce", "focal" (Lin et al. 2017), "smooth_l1" (on probabilities), "hinge" or
+            "tversky" (Salehi et al. 2017); by default cross_entropy, bce for multi-label problems, and hinge for the
+            svm head.
         focal_gamma: Exponent of the focal loss.
+        focal_alpha: Weight of labels that are there in a multi-label focal loss, 1 - alpha that of absent ones; None
+            weighs both alike.
+        tversky_alpha: Cost of a false positive in the Tversky loss.
+        tversky_beta: Cost of a false negative in it.
         label_smoothing: Share of the label given to all classes alike (cross_entropy).
         class_weights: Weight of each class in the loss, or None.
         test_time_views: In evaluation the logits are the mean over this many views: 1, 4 (flips) or 8 (flips and
@@ -85,6 +90,9 @@ class CellClassificationConfig(PreTrainedConfig):
     head_dropout: float | int | list[float] = 0.0
     loss_name: str | None = None
     focal_gamma: float | int = 2.0
+    focal_alpha: float | int | None = None
+    tversky_alpha: float | int = 0.8
+    tversky_beta: float | int = 0.5
     label_smoothing: float | int = 0.0
     class_weights: list[float] | None = None
     test_time_views: int = 1
@@ -118,8 +126,14 @@ class CellClassificationConfig(PreTrainedConfig):
             )
         if self.multi_label and self.loss_name == "cross_entropy":
             raise ValueError(
-                "cross_entropy is for one label an image; a multi-label problem takes bce or focal"
+                "cross_entropy is for one label an image; a multi-label problem takes bce, focal or tversky"
             )
+        if self.focal_alpha is not None and not 0 <= self.focal_alpha <= 1:
+            raise ValueError(
+                f"focal_alpha={self.focal_alpha}: give the weight of labels that are there, 0 to 1"
+            )
+        if self.tversky_alpha < 0 or self.tversky_beta < 0:
+            raise ValueError("tversky_alpha and tversky_beta are costs; give numbers of 0 and more")
         if (self.num_labels or 0) < (1 if self.multi_label else 2):
             raise ValueError("a classifier needs two labels at least, or one in a multi-label problem")
         if self.head_hidden_sizes and self.head_type == "linear":
@@ -144,6 +158,11 @@ class CellClassificationConfig(PreTrainedConfig):
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.problem_type == PROBLEMS[1]
+
+    def loss_settings(self) -> dict[str, Any]:
+        """What `classification_loss` takes of the configuration, but for name and weights."""
+        names = ("multi_label", "focal_gamma", "focal_alpha", "tversky_alpha", "tversky_beta")
+        return {name: getattr(self, name) for name in names}
 
     def per_stage(self, name: str) -> list[int]:
         """`depths`, `kernel_size` or `downsample` as one number a stage."""

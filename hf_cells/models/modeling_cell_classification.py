@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import ImageClassifierOutput
@@ -17,13 +16,14 @@ from .class_activation import class_activation_map
 from .classification_losses import classification_loss
 from .configuration_cell_classification import CellClassificationConfig
 from .decisions import decide
+from .gradient_checkpointing import CheckpointedModel
+from .hidden_states import recorded, wants_hidden_states
 
 
-class CellForImageClassification(PreTrainedModel):
+class CellForImageClassification(CheckpointedModel):
     """Every image gets one of `config.num_labels` labels, or several of them."""
 
     config_class = CellClassificationConfig
-    base_model_prefix = "backbone"
     main_input_name = "pixel_values"
     input_modalities: Any = ("image",)
 
@@ -63,15 +63,17 @@ class CellForImageClassification(PreTrainedModel):
         load_backbone_weights(model.backbone, config, pretrained)
         return model
 
-    def features(self, pixel_values: Tensor) -> Tensor:
+    def features(self, pixel_values: Tensor, image_sizes: Tensor | None = None) -> Tensor:
         """Return `(B, D)` float features: what the head sees of `(B, num_channels, H, W)`."""
-        return pooled_features(self.backbone, pixel_values, self.config.pooling)
+        return pooled_features(self.backbone, pixel_values, self.config.pooling, image_sizes)
 
     def forward(
         self,
         pixel_values: Tensor,
         labels: Tensor | None = None,
         views: int | None = None,
+        image_sizes: Tensor | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> ImageClassifierOutput | tuple[Tensor, ...]:
         """Compute the logits and, with labels, the loss.
@@ -80,25 +82,35 @@ class CellForImageClassification(PreTrainedModel):
             pixel_values: `(B, num_channels, H, W)` float, from the image processor.
             labels: `(B,)` int64; or `(B, num_labels)` float: soft labels, or 0/1 of a multi-label problem.
             views: In place of the configuration's `test_time_views`; in training there is one always.
+            image_sizes: `(B, 2)` height and width of each image, in the upper left of its `(H, W)`: what lies beyond
+                is padding, which the pooling leaves out. Needs one view, and a network that ends in a map.
+            output_hidden_states: Return the map after each stage too (of a ready backbone, what it returns).
             return_dict: False returns a tuple.
         """
         config: Any = self.config
-        seen = _views(pixel_values, 1 if self.training else views or config.test_time_views)
-        logits = torch.stack([self.head(self.features(view)) for view in seen]).mean(0)
+        seen = _views(self.checkpointable(pixel_values), 1 if self.training else views or config.test_time_views)
+        if image_sizes is not None and len(seen) > 1:
+            raise ValueError(
+                "images of several sizes have no flips in common; give them one by one, or views=1"
+            )
+        wanted = wants_hidden_states(config, output_hidden_states)
+        stages = getattr(self.backbone, "stages", None) if config.backbone is None else None
+        with recorded(stages or [self.backbone], wanted) as states:
+            logits = torch.stack([self.head(self.features(view, image_sizes)) for view in seen]).mean(0)
         loss = None
         if labels is not None:
             loss = classification_loss(
                 logits,
                 labels,
                 config.loss_name,
-                multi_label=config.multi_label,
                 class_weights=config.class_weights,
                 label_smoothing=config.label_smoothing,
-                focal_gamma=config.focal_gamma,
+                **config.loss_settings(),
             )
-        if return_dict is False:
-            return (logits,) if loss is None else (loss, logits)
-        return ImageClassifierOutput(loss=loss, logits=logits)
+        output = ImageClassifierOutput(
+            loss=loss, logits=logits, hidden_states=tuple(states) if wanted else None
+        )
+        return output.to_tuple() if return_dict is False else output
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return `(B, num_labels)` float32: softmax, or a sigmoid for each label of a multi-label problem."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.utils import ModelOutput
 
 from .configuration_cell_unet import CellUNetConfig, CellUNetInstanceConfig, CellUNetSemanticConfig
+from .gradient_checkpointing import CheckpointedModel
+from .hidden_states import recorded, wants_hidden_states
 from .instance_targets import INSTANCE_MAPS, instance_loss, instance_targets
 from .losses import semantic_loss
 from .unet import TimmEncoder, UNet
@@ -26,19 +27,31 @@ class CellInstanceSegmentationOutput(ModelOutput):
         loss: Scalar, when labels were given.
         logits: `(B, len(INSTANCE_MAPS), H, W)` raw maps, in the order of `INSTANCE_MAPS`; the image processor's
             `post_process_instance_segmentation` turns them into objects.
+        hidden_states: The encoder's maps, finest first, when asked for.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
-class CellUNetPreTrainedModel(PreTrainedModel):
+class CellUNetPreTrainedModel(CheckpointedModel):
     """Weights, loading and saving shared by the U-Net models."""
 
     config_class = CellUNetConfig
     base_model_prefix = "unet"
     main_input_name = "pixel_values"
     input_modalities: Any = ("image",)
+    unet: UNet
+
+    def _maps(
+        self, pixel_values: Tensor, output_hidden_states: bool | None
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """Run the network; return the logits and, when wanted, the encoder's maps."""
+        wanted = wants_hidden_states(self.config, output_hidden_states)
+        with recorded([self.unet.encoder], wanted) as states:
+            logits = self.unet(self.checkpointable(pixel_values))
+        return logits, tuple(states) if wanted else None
 
     @torch.no_grad()
     def _init_weights(self, module: Any) -> None:
@@ -93,16 +106,21 @@ class CellUNetForSemanticSegmentation(CellUNetPreTrainedModel):
         self.post_init()
 
     def forward(
-        self, pixel_values: Tensor, labels: Tensor | None = None, return_dict: bool | None = None
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
     ) -> SemanticSegmenterOutput | tuple[Tensor, ...]:
         """Compute the logits and, with labels, the loss.
 
         Args:
             pixel_values: `(B, num_channels, H, W)` float, from the image processor; any H and W.
             labels: `(B, H, W)` int64.
+            output_hidden_states: Return the encoder's maps too, finest first.
             return_dict: False returns a tuple.
         """
-        logits = self.unet(pixel_values)
+        logits, states = self._maps(pixel_values, output_hidden_states)
         loss = None
         if labels is not None:
             loss = semantic_loss(
@@ -112,9 +130,8 @@ class CellUNetForSemanticSegmentation(CellUNetPreTrainedModel):
                 self.config.class_weights,
                 self.config.semantic_loss_ignore_index,
             )
-        if return_dict is False:
-            return (logits,) if loss is None else (loss, logits)
-        return SemanticSegmenterOutput(loss=loss, logits=logits)
+        output = SemanticSegmenterOutput(loss=loss, logits=logits, hidden_states=states)
+        return output.to_tuple() if return_dict is False else output
 
 
 class CellUNetForInstanceSegmentation(CellUNetPreTrainedModel):
@@ -132,6 +149,7 @@ class CellUNetForInstanceSegmentation(CellUNetPreTrainedModel):
         pixel_values: Tensor,
         instance_labels: Tensor | None = None,
         target_maps: Tensor | None = None,
+        output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> CellInstanceSegmentationOutput | tuple[Tensor, ...]:
         """Compute the raw maps and, with labels or ready targets, the loss.
@@ -141,18 +159,18 @@ class CellUNetForInstanceSegmentation(CellUNetPreTrainedModel):
             instance_labels: `(B, H, W)` integer, 0 = background, one number an object.
             target_maps: `(B, len(INSTANCE_MAPS), H, W)` float, as `instance_targets` makes them; spares the
                 loop the work when the data workers have done it.
+            output_hidden_states: Return the encoder's maps too, finest first.
             return_dict: False returns a tuple.
         """
-        logits = self.unet(pixel_values)
+        logits, states = self._maps(pixel_values, output_hidden_states)
         loss = None
         if target_maps is None and instance_labels is not None:
             made = [instance_targets(item) for item in instance_labels.cpu().numpy()]
             target_maps = torch.stack([torch.from_numpy(item) for item in made]).to(logits.device)
         if target_maps is not None:
             loss = instance_loss(logits, target_maps)
-        if return_dict is False:
-            return (logits,) if loss is None else (loss, logits)
-        return CellInstanceSegmentationOutput(loss=loss, logits=logits)
+        output = CellInstanceSegmentationOutput(loss=loss, logits=logits, hidden_states=states)
+        return output.to_tuple() if return_dict is False else output
 
 
 __all__ = [

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_cell_unet import CellUNetConfig
 
@@ -26,7 +27,7 @@ def _activation(config: CellUNetConfig) -> nn.Module:
     return ACT2FN[config.hidden_act]
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(GradientCheckpointingLayer):
     """Two 3×3 convolutions, each normalised and activated; with a shortcut when the configuration is residual."""
 
     def __init__(self, config: CellUNetConfig, in_channels: int, out_channels: int):

@@ -209,11 +209,4 @@ def _loss(model: Any, logits: Tensor, truth: Tensor) -> float:
     from ..models.classification_losses import classification_loss
 
     config = model.config
-    loss = classification_loss(
-        logits.cpu(),
-        truth,
-        config.loss_name,
-        multi_label=config.multi_label,
-        focal_gamma=config.focal_gamma,
-    )
-    return float(loss)
+    return float(classification_loss(logits.cpu(), truth, config.loss_name, **config.loss_settings()))

@@ -9,7 +9,9 @@ import torch
 
 from .. import evaluation as ev
 from ..data.registry import builder_class, dataset_names
+from ..data.samples import ImageRows
 from ..hub.card import write_card
+from ..hub.widget_examples import write_widget_examples
 from ..models.saving import save_model_repository
 from .energy import energy_estimate
 from .loop import Setup, State
@@ -40,6 +42,8 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
     ev.write_results(run_dir / "results.json", results)
     if (run_dir / "history.csv").exists():
         ev.plot_curves(run_dir / "history.csv", run_dir / "figures" / "curves.png")
+    if _may_be_shown(setup.recipe):
+        write_widget_examples(ImageRows(splits[split]), folder)
     publish_files(run_dir, setup.recipe)
     return results
 

@@ -191,6 +191,7 @@ def _network(model_class: Any, config: Any, settings: dict[str, Any]) -> Any:
 
 # What of a classifier's configuration belongs to its data and its training, not to its network.
 _OF_TRAINING = ["id2label", "label2id", "problem_type", "class_weights", "loss_name", "focal_gamma"]
+_OF_TRAINING += ["focal_alpha", "tversky_alpha", "tversky_beta"]
 _OF_TRAINING += ["label_smoothing", "calibration_temperature", "decision_thresholds", "thresholds_chosen_on"]
 
 

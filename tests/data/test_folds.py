@@ -138,3 +138,36 @@ def test_the_real_table_is_spread_within_four_percent(real_data, tmp_path):
     deviation = label_deviation(made.balance)
     assert max(value for label, value in deviation.items() if label != "18") < 0.04
     assert sorted(made.balance["18"]) == [6, 7, 7, 7, 7] and max(made.rows) - min(made.rows) < 20
+
+
+# ---------------------------------------------------------------- folds of another table
+
+
+def test_cells_take_the_folds_of_their_fields(tmp_path):
+    fields = write(tmp_path / "train.csv", ("ID", "Label"), [(f"f{n}", str(n % 3)) for n in range(12)])
+    cells = write(
+        tmp_path / "cells.csv",
+        ("cell_id", "parent_image_id", "Label"),
+        [(f"f{n}_cell_{c}", f"f{n}", str(n % 3)) for n in range(12) for c in range(2)],
+    )
+    write_folds(fields, tmp_path / "fields.csv", 4, seed=3)
+    made = write_folds(cells, tmp_path / "out.csv", 4, folds_of=tmp_path / "fields.csv")
+    known = {row["ID"]: row["fold"] for row in read(tmp_path / "fields.csv")}
+    assert [row["fold"] for row in read(tmp_path / "out.csv")] == [
+        known[f"f{n}"] for n in range(12) for _ in range(2)
+    ]
+    assert made.rows == [6] * 4
+
+
+def test_folds_that_cannot_be_taken_over_are_told(tmp_path):
+    table = write(tmp_path / "t.csv", ("ID", "Label"), [("a", 1), ("b", 2), ("c", 2)])
+    antibodies = write(tmp_path / "ab.csv", ("ID", "antibody"), [("a", "x"), ("b", "x"), ("c", "y")])
+    for rows, header, message in (
+        ([("a", 0), ("b", 1)], ("ID", "fold"), "the fold of c is 'missing'"),
+        ([("a", 0), ("b", 1), ("c", 2)], ("ID", "fold"), "the fold of c is '2'"),
+        ([("a", 0), ("b", 1), ("c", 1)], ("ID", "fold"), "antibody x is in several folds"),
+        ([("a", 0)], ("ID", "Label"), "has no column 'fold'"),
+    ):
+        folds = write(tmp_path / "folds.csv", header, rows)
+        with pytest.raises(CellsError, match=message):
+            write_folds(table, tmp_path / "o.csv", 2, folds_of=folds, groups_csv=antibodies)

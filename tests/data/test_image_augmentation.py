@@ -367,3 +367,39 @@ def test_settings_of_a_recipe():
 def test_wrong_settings(given_settings, words):
     with pytest.raises(CellsError, match=words):
         ImageAugmentation.from_dict(given_settings)
+
+
+# ---------------------------------------------------------------- transposition
+
+
+def test_transposition_and_flips_give_all_eight_views_alike():
+    x = torch.arange(9.0).reshape(1, 1, 3, 3).repeat(800, 1, 1, 1) / 9
+    turning = ImageAugmentation(transpose=True, horizontal_flip=True, vertical_flip=True)
+    made, _ = turning(x, torch.zeros(800, 1), 3, 0, range(800))
+    views, counts = np.unique(np.round(9 * made.numpy()).reshape(800, 9), axis=0, return_counts=True)
+    assert len(views) == 8 and counts.min() > 70
+    expected = np.arange(9).reshape(3, 3)
+    known = {tuple(np.rot90(side, k).ravel()) for side in (expected, expected.T) for k in range(4)}
+    assert {tuple(view.astype(int)) for view in views} == known
+
+
+def test_transposition_alone_exchanges_the_axes_of_half():
+    x = torch.rand(200, 2, 5, 5)
+    made, _ = ImageAugmentation(transpose=True)(x, torch.zeros(200, 1), 0, 0, range(200))
+    turned = [torch.equal(one, other.transpose(-1, -2)) for one, other in zip(made, x)]
+    still = [torch.equal(one, other) for one, other in zip(made, x)]
+    assert all(a != b for a, b in zip(turned, still)) and 75 < sum(turned) < 125
+
+
+def test_images_that_are_not_square_are_transposed_only_alone():
+    with pytest.raises(CellsError, match="square"):
+        ImageAugmentation(transpose=True)(torch.rand(2, 1, 3, 5), torch.zeros(2, 1), 0, 0, [0, 1])
+    shapes = {
+        tuple(
+            ImageAugmentation(transpose=True)(torch.rand(1, 1, 3, 5), torch.zeros(1, 1), 0, 0, [k])[0].shape[
+                2:
+            ]
+        )
+        for k in range(20)
+    }
+    assert shapes == {(3, 5), (5, 3)}

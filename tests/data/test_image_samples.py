@@ -167,3 +167,55 @@ def test_the_loader_gives_whole_batches(workers):
     for one, other in zip(made, reference):
         assert torch.equal(one["pixel_values"], other["pixel_values"])
         assert torch.equal(one["labels"], other["labels"])
+
+
+# ---------------------------------------------------------------- several sizes in a batch
+
+
+def several_sizes(label="labels"):
+    shapes = [(10, 12), (4, 6), (30, 8), (5, 5)]
+    rows = [
+        make_rows(1, size=shape, label=label)[0] | {label: own}
+        for shape, own in zip(shapes, ([0], [], [1, 2], [2]))
+    ]
+    if label == "label":
+        rows = [row | {"label": number % 3} for number, row in enumerate(rows)]
+    return rows, processor(sizing="variable", size={"height": 15, "width": 15})
+
+
+def test_images_of_several_sizes_lie_in_the_upper_left_of_the_largest():
+    rows, made = several_sizes()
+    batch = samples(rows, made).__getitems__(keys(0, 1, 2))
+    assert batch["image_sizes"].tolist() == [[10, 12], [4, 6], [15, 4]]  # the third is halved
+    assert batch["pixel_values"].shape == (3, 1, 15, 12)
+    assert batch["labels"].tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
+    for place, (image, (height, width)) in enumerate(
+        zip(batch["pixel_values"], batch["image_sizes"].tolist())
+    ):
+        alone = made(rows[place]["image"])["pixel_values"][0]
+        torch.testing.assert_close(image[:, :height, :width], alone, atol=2e-3, rtol=1e-3)
+        assert (image[:, height:] == 0).all() and (image[:, :, width:] == 0).all()
+
+
+def test_each_of_several_sizes_is_changed_as_it_is_alone():
+    rows, made = several_sizes("label")
+    changing = ImageAugmentation(transpose=True, horizontal_flip=True, exposure=0.3)
+    together = samples(rows, made, changing).__getitems__(keys(0, 1, 2, 3))
+    turned = 0
+    for place in range(4):
+        alone = samples(rows, made, changing).__getitems__(keys(place, first=place))
+        height, width = alone["image_sizes"][0].tolist()
+        assert together["image_sizes"][place].tolist() == [height, width]
+        torch.testing.assert_close(
+            together["pixel_values"][place, :, :height, :width], alone["pixel_values"][0]
+        )
+        turned += (height, width) != tuple(
+            made.network_size(np.array(Image.open(io.BytesIO(rows[place]["image"]))).shape)
+        )
+    assert turned and together["labels"].tolist() == [0, 1, 2, 0]
+
+
+def test_several_sizes_are_not_mixed():
+    rows, made = several_sizes()
+    with pytest.raises(CellsError, match="cannot be mixed"):
+        samples(rows, made, ImageAugmentation(mixup=0.2)).__getitems__(keys(0, 1))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from hf_cells.data.augmentation import Augmentation
 from hf_cells.data.samples import (
+    CACHE_BYTES,
     EpochBatches,
     EpochOrder,
     ImageRows,
@@ -194,6 +195,18 @@ def test_a_row_at_two_positions_looks_different():
     one, two = samples[(0, 0, 3)], samples[(0, 1, 3)]
     assert not torch.equal(one["pixel_values"], two["pixel_values"])
     assert torch.equal(one["pixel_values"], make_samples()[(0, 0, 3)]["pixel_values"])
+
+
+def test_a_full_cache_decodes_the_rest_each_time():
+    whole, poor = make_samples(), make_samples()
+    whole[(0, 0, 0)]
+    poor.free = 2 * (CACHE_BYTES - whole.free)  # of a grey image of 16 bits and its labels
+    for epoch in range(2):
+        for index in range(6):
+            one, other = whole[(epoch, index, index)], poor[(epoch, index, index)]
+            assert torch.equal(one["pixel_values"], other["pixel_values"])
+    assert len(poor.cache) == 2 and len(whole.cache) == 6
+    assert poor.free == 0
 
 
 def test_shapes_and_types():

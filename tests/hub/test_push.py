@@ -27,7 +27,7 @@ MODEL = [
 
 def push(
     folder: Path, hub: LoopbackHub, repo_id: str = "tester/cells", **arguments: object
-) -> str | list[str]:
+) -> str | dict[str, int]:
     return push_model(folder, repo_id, endpoint=hub.endpoint, token=hub.token, **arguments)
 
 
@@ -98,7 +98,9 @@ def test_a_branch_is_made_when_it_is_not_there(model_folder: Path, loopback_hub:
 
 def test_a_dry_run_lists_and_sends_nothing(model_folder: Path, loopback_hub: LoopbackHub) -> None:
     before = contents(model_folder)
-    assert push(model_folder, loopback_hub, dry_run=True) == MODEL
+    sizes = push(model_folder, loopback_hub, dry_run=True)
+    assert list(sizes) == MODEL
+    assert sizes["model.safetensors"] == (model_folder / "model.safetensors").stat().st_size
     assert loopback_hub.requests == [] and contents(model_folder) == before
 
 

@@ -101,6 +101,39 @@ class ModelTester:
         assert loss.ndim == 0
         torch.testing.assert_close(logits, model(x).logits)
 
+    def test_gradient_checkpointing_changes_no_gradient(self, variant):
+        model = self.build(**variant).train()
+        if variant.get("hidden_sizes") == ():  # dense layers alone: there is no block to compute again
+            with pytest.raises(ValueError, match="not compatible with gradient checkpointing"):
+                model.gradient_checkpointing_enable()
+            return
+        x = self.images(model, 2)
+        gradients = []
+        for reentrant in (None, False, True):
+            if reentrant is not None:
+                model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+            torch.manual_seed(1)
+            model.zero_grad()
+            model(x, **self.labels(2, *x.shape[-2:])).loss.backward()
+            gradients.append([p.grad.clone() for p in model.parameters()])
+        for again in gradients[1:]:
+            for kept, new in zip(gradients[0], again, strict=True):
+                torch.testing.assert_close(kept, new, rtol=1e-4, atol=1e-6 + 1e-4 * float(kept.abs().max()))
+
+    def test_hidden_states_on_request(self):
+        model = self.build().eval()
+        x = self.images(model, 2)
+        assert model(x).hidden_states is None
+        outputs = model(x, output_hidden_states=True)
+        assert len(outputs.hidden_states) == len(self.tiny["hidden_sizes"])
+        assert all(len(state) == 2 and state.ndim == 4 for state in outputs.hidden_states)
+        for state in outputs.hidden_states:
+            state.retain_grad()
+        outputs.logits.flatten()[0].backward()
+        assert all(state.grad is not None for state in outputs.hidden_states)
+        assert len(model(x, output_hidden_states=True, return_dict=False)) == 2
+        assert not model._forward_hooks and not any(module._forward_hooks for module in model.modules())
+
     def test_reloads_exactly(self, saved, tmp_path):
         model = randomized(self.build(**saved))
         x = self.images(model, 2)

@@ -194,3 +194,53 @@ def test_half_precision_logits_are_computed_in_full():
 def test_unknown_name():
     with pytest.raises(ValueError, match="unknown loss 'dice'; choose cross_entropy, bce"):
         classification_loss(*batch(0)[:2], "dice")
+
+
+def logit(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def test_focal_alpha_weighs_present_labels_against_absent_ones_by_hand():
+    """Present at .9 and absent at .2, gamma 2: .8 * .1^2 * -ln .9 and .2 * .2^2 * -ln .8."""
+    logits, labels = torch.tensor([[logit(0.9), logit(0.2)]]), torch.tensor([[1.0, 0.0]])
+    expected = (0.8 * 0.01 * -math.log(0.9) + 0.2 * 0.04 * -math.log(0.8)) / 2
+    made = classification_loss(logits, labels, "focal", multi_label=True, focal_gamma=2.0, focal_alpha=0.8)
+    assert float(made) == pytest.approx(expected, rel=1e-5)
+    even = classification_loss(logits, labels, "focal", multi_label=True, focal_alpha=0.5)
+    plain = classification_loss(logits, labels, "focal", multi_label=True)
+    close(even, plain / 2)
+
+
+def test_tversky_of_several_labels_by_hand():
+    """Hits .9 + .6, false positives .2 + .5, false negatives .1 + .4, costs .8 and .5."""
+    p = [[0.9, 0.2], [0.5, 0.6]]
+    logits = torch.tensor([[logit(v) for v in row] for row in p])
+    labels = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    made = classification_loss(logits, labels, "tversky", multi_label=True)
+    assert float(made) == pytest.approx(1 - 2.5 / (1.5 + 0.8 * 0.7 + 0.5 * 0.5 + 1), rel=1e-5)
+    other = classification_loss(
+        logits, labels, "tversky", multi_label=True, tversky_alpha=0.5, tversky_beta=0.8
+    )
+    assert float(other) == pytest.approx(1 - 2.5 / (1.5 + 0.5 * 0.7 + 0.8 * 0.5 + 1), rel=1e-5)
+    weighted = classification_loss(logits, labels, "tversky", multi_label=True, class_weights=[2.0, 1.0])
+    hits, false_positives, false_negatives = 2 * 0.9 + 0.6, 0.2 + 2 * 0.5, 2 * 0.1 + 0.4
+    expected = 1 - (hits + 1) / (hits + 0.8 * false_positives + 0.5 * false_negatives + 1)
+    assert float(weighted) == pytest.approx(expected, rel=1e-5)
+
+
+def test_tversky_of_one_label_and_of_none():
+    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
+    made = classification_loss(logits, torch.tensor([0]), "tversky")
+    assert float(made) == pytest.approx(1 - 1.7 / (0.7 + 0.8 * 0.3 + 0.5 * 0.3 + 1), rel=1e-5)
+    nothing = classification_loss(torch.full((2, 3), -40.0), torch.zeros(2, 3), "tversky", multi_label=True)
+    assert float(nothing) == pytest.approx(0, abs=1e-6)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seeds)
+def test_tversky_falls_with_every_step_towards_the_truth(seed):
+    logits, _, _ = batch(seed)
+    truth = several(seed + 1)
+    logits.requires_grad_(True)
+    classification_loss(logits, truth, "tversky", multi_label=True).backward()
+    assert ((logits.grad < 0) == (truth == 1)).all()

@@ -18,13 +18,24 @@ def build(recipe):
     assert task is not None
     named = recipe["data"]["name"] in dataset_names()
     names = list(builder_class(recipe["data"]["name"]).class_names) if named else ["a", "b", "c"]
-    train = _labelled(names) if recipe["model"]["type"].endswith("classification") else _masked(len(names))
+    classifier = recipe["model"]["type"].endswith("classification")
+    channels = recipe["processor"].get("channel_names") or []  # a column each, and several labels a row
+    for name in ("image_mean", "image_std"):  # nothing can be measured on the meta device
+        if recipe["processor"].get(name) == "train":
+            recipe["processor"][name] = [0.5] * recipe["processor"]["num_channels"]
+    train = _labelled(names, channels) if classifier else _masked(len(names))
     return *build_model(recipe, task, datasets.DatasetDict(train=train)), task
 
 
-def _labelled(names):
-    features = datasets.Features({"label": datasets.ClassLabel(names=names)})
-    return datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
+def _labelled(names, channels):
+    if not channels:
+        features = datasets.Features({"label": datasets.ClassLabel(names=names)})
+        return datasets.Dataset.from_dict({"label": list(range(len(names)))}, features)
+    planes = {channel: datasets.Image() for channel in channels}
+    features = datasets.Features({**planes, "labels": [datasets.ClassLabel(names=names)]})
+    noise = np.random.default_rng(0).integers(0, 256, (2, len(channels), 8, 8)).astype(np.uint8)
+    rows = [{**dict(zip(channels, map(_png, image))), "labels": [0, 1]} for image in noise]
+    return datasets.Dataset.from_list(rows, features)
 
 
 def _masked(classes):

@@ -70,10 +70,13 @@ def test_packaged_classification_recipe_builds_all_it_names(name):
             model, processor, task = build(varied)
         assert model.config.model_type == varied["model"]["type"]
         assert model.config.num_channels == processor.num_channels
-        rows = np.random.default_rng(0).integers(0, 256, (50, 78, 3)).astype(np.uint8)
+        channels = max(3, processor.num_channels)
+        rows = np.random.default_rng(0).integers(0, 256, (50, 78, channels)).astype(np.uint8)
         pixels = processor([rows, rows])["pixel_values"]
         with torch.device("meta"):
-            logits = model(pixels.to("meta"), labels=torch.zeros(2, dtype=torch.int64)).logits
+            one = torch.zeros(2, dtype=torch.int64)
+            labels = torch.zeros(2, model.config.num_labels) if model.config.multi_label else one
+            logits = model(pixels.to("meta"), labels=labels).logits
         assert logits.shape == (2, model.config.num_labels)
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert learning
@@ -123,6 +126,33 @@ def test_the_alexnet_recipe_is_the_source_setting():
     assert recipe["processor"]["image_mean"] == recipe["processor"]["image_std"] == [0.5] * 3
     assert recipe["augmentation"]["rotation"] == 5
     assert recipe["model"]["config"]["head_hidden_sizes"] == [4096, 4096, 1000]
+
+
+def test_the_efficientnet_recipe_is_the_source_setting():
+    recipe = load_recipe("hpa_efficientnet_b2")
+    training, settings_of = recipe["training"], recipe["processor"]
+    assert training["optimizer"] == {"name": "adam", "lr": 3e-4}
+    assert training["schedule"] == {"name": "cosine_restarts", "T_0": 10, "eta_min": 1e-6}
+    assert (training["batch_size"], training["patience"]) == (32, 3)
+    assert settings_of["size"] == {"height": 260, "width": 260} and settings_of["num_channels"] == 4
+    assert recipe["augmentation"] == {"transpose": True, "horizontal_flip": True, "vertical_flip": True}
+    recipe["model"]["pretrained_backbone"] = None
+    with torch.device("meta"):
+        model, processor, _ = build(recipe)
+    assert model.config.loss_name == "bce" and model.config.multi_label and model.config.num_labels == 19
+    assert len(processor.image_mean) == len(processor.image_std) == 4
+    for loss in ("focal", "tversky"):
+        other = load_recipe(
+            "hpa_efficientnet_b2", [f"model.config.loss_name={loss}", "model.config.focal_alpha=0.8"]
+        )
+        other["model"]["pretrained_backbone"] = None
+        with torch.device("meta"):
+            assert build(other)[0].config.loss_name == loss
+
+
+def test_the_small_hpa_recipe_is_small():
+    model = build(load_recipe("hpa_cells_128"))[0]
+    assert model.num_parameters() < 25e6
 
 
 # ---------------------------------------------------------------- extends

@@ -18,6 +18,7 @@ _PROCESSOR = (
     "size",
     "crop_size",
     "square",
+    "sizing",
     "magnification",
 )
 

@@ -49,7 +49,8 @@ class Source:
         if self.segments:
             return int(self.model.unet.multiple)
         config = self.model.config
-        if self.processor.size or self.processor.crop_size or config.pooling == "flatten":
+        sized = self.processor.size and self.processor.sizing != "variable"
+        if sized or self.processor.crop_size or config.pooling == "flatten":
             return 1
         return (
             config.stem_stride * math.prod(config.per_stage("downsample")) if config.backbone is None else 32

@@ -104,6 +104,7 @@ def _known_steps(processor: Any, image: np.ndarray) -> bool:
     """Whether the specification has every step of the preparation of this image."""
     resized = tuple(processor.network_size(image.shape[:2])) != image.shape[:2]
     framed = getattr(processor, "square", None) or getattr(processor, "crop_size", None)
+    framed = framed or getattr(processor, "sizing", "resize") == "pad"
     divided = processor.scaling == "dtype" and image.dtype != np.uint8
     return not (resized or framed or divided)
 

@@ -121,6 +121,11 @@ def _preparation(source: Source) -> tuple[list[str], dict[str, Any]]:
             "timm's preparation divides 8-bit images by 255; the model was trained with scaling "
             f"{processor.scaling!r}: scale the images before."
         )
+    if processor.sizing != "resize":
+        notes.append(
+            "timm's preparation resizes; the model was trained on images that keep their pixels (sizing "
+            f"{processor.sizing!r}): pad the images before."
+        )
     if processor.square:
         notes.append(
             f"timm's preparation does not pad to a square; the model was trained with {processor.square!r}."
