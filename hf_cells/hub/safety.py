@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 from safetensors import SafetensorError, safe_open
@@ -177,7 +177,7 @@ def _png_texts(path: Path) -> Iterator[str]:
     try:
         with Image.open(path) as picture:
             picture.load()  # text may follow the pixels
-            texts = {**picture.info, **dict(picture.getexif())}
+            texts: dict[Any, Any] = {**picture.info, **picture.getexif()}
     except (OSError, ValueError, SyntaxError):
         return
     for key, value in texts.items():

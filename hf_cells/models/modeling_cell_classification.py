@@ -88,7 +88,9 @@ class CellForImageClassification(CheckpointedModel):
             return_dict: False returns a tuple.
         """
         config: Any = self.config
-        seen = _views(self.checkpointable(pixel_values), 1 if self.training else views or config.test_time_views)
+        seen = _views(
+            self.checkpointable(pixel_values), 1 if self.training else views or config.test_time_views
+        )
         if image_sizes is not None and len(seen) > 1:
             raise ValueError(
                 "images of several sizes have no flips in common; give them one by one, or views=1"

@@ -12,7 +12,27 @@ from hf_cells.errors import CellsError
 from hf_cells.simulate import SIMULATORS
 
 Cli = Callable[..., Result]
-VERBS = ["datasets", "simulate", "audit", "prepare", "train", "search", "evaluate", "predict", "card", "push"]
+VERBS = [
+    "datasets",
+    "simulate",
+    "audit",
+    "explore",
+    "prepare",
+    "train",
+    "search",
+    "evaluate",
+    "predict",
+    "segment",
+    "folds",
+    "explain",
+    "card",
+    "push",
+    "push-dataset",
+    "export",
+    "serve",
+    "demo",
+    "space",
+]
 
 HELP_OF_THE_INSTALLED_PROGRAM = """
 import sys
