@@ -10,25 +10,31 @@ import hf_cells
 from hf_cells.evaluation import evaluate_segmentation, read_results
 from hf_cells.hub.card import check_card
 from hf_cells.hub.push import push_model
+from hf_cells.hub.safety import scan
 from hf_cells.metrics import aggregate_instances, score_instances
 from hf_cells.simulate import simulate_nuclei
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parent.parent / "model_cards").glob("*/README.md"))
+WITH_WEIGHTS = [folder for folder in FOLDERS if (folder / "model.safetensors").exists()]
 
 
 def test_there_are_cards() -> None:
-    assert FOLDERS
+    assert FOLDERS and WITH_WEIGHTS
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_card_tells_what_was_measured(folder: Path) -> None:
     assert check_card(folder) == []
     results = read_results(folder / "results.json")
-    assert results["split"]["leaks"] == 0
-    assert results["decision"]["chosen_on"] == "validation"
+    # A published split that leaks is told as such, beside the numbers of one that does not.
+    clean = [entry["leaks"] == 0 for entry in results.get("beside", [])]
+    assert results["split"]["leaks"] == 0 or any(clean)
+    assert results["decision"]["chosen_on"] in ("validation", "default")
+    files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    assert list(scan(folder, files)) == []
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", WITH_WEIGHTS, ids=lambda path: path.name)
 def test_it_can_be_pushed_as_it_is(folder: Path) -> None:
     sent = push_model(folder, "your-name/your-model", dry_run=True)
     assert {"model.safetensors", "config.json", "instance_decoding.py", "README.md"} <= set(sent)

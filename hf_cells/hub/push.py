@@ -162,8 +162,7 @@ def _stage(folder: Path, staged: Path, repo_id: str) -> Path:
     shutil.copytree(folder, staged, ignore=shutil.ignore_patterns("checkpoint*", ".git"))
     if (staged / "config.json").is_file():
         config = read_json(staged / "config.json", "save the model again")
-        if any(not (staged / module).exists() for module in _code_files(config)):
-            _complete_code(config, staged)
+        _complete_code(config, staged)
     readme = staged / "README.md"
     if readme.is_file():
         readme.write_text(readme.read_text("utf-8").replace(UNNAMED, repo_id), "utf-8")
@@ -171,10 +170,16 @@ def _stage(folder: Path, staged: Path, repo_id: str) -> Path:
 
 
 def _complete_code(config: dict[str, Any], folder: Path) -> None:
-    from ..models.loading import FAMILIES
-    from ..models.saving import write_code
+    """Write the modules that are missing, and what Inference Endpoints looks for.
 
-    if (
-        config.get("model_type") in FAMILIES
-    ):  # code of others stays theirs: what is missing is named as a problem
+    Code of others stays theirs: what is missing of it is named as a problem later.
+    """
+    from ..models.loading import FAMILIES
+    from ..models.saving import write_code, write_handler
+
+    if config.get("model_type") not in FAMILIES:
+        return
+    if any(not (folder / module).exists() for module in _code_files(config)):
         write_code(config["model_type"], folder)
+    elif not (folder / "handler.py").exists():
+        write_handler(config, folder)

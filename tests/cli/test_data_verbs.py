@@ -70,7 +70,7 @@ def test_simulators_take_settings_as_key_and_value(
         (["dsb2018", "--size", "big"], "--size big is no size"),
         (["dsb2018", "--size", "1x2x3"], "--size 1x2x3 is no size"),
         (["dsb2018", "--looks", "x-ray"], "unknown look 'x-ray'; choose from"),
-        (["dsb2018", "--n_train", "0"], "ask for at least one training image"),
+        (["dsb2018", "--n_train", "0"], "use n_train of 1 or more"),
         (["dsb2018", "--n_train", "1", "--size", "64"], "cannot write"),
     ],
 )
