@@ -100,12 +100,13 @@ class MixStyle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, `(B, C, H, W)`, in mixed styles."""
-        if not self.training or not self.probability or torch.rand(()) >= self.probability:
+        if not self.training or not self.probability or torch.rand((), device="cpu") >= self.probability:
             return x
         values = x.float()
         variance, mean = torch.var_mean(values.detach(), (2, 3), keepdim=True)
         deviation = (variance + 1e-6).sqrt()
-        share = torch.distributions.Beta(0.1, 0.1).sample((len(x), 1, 1, 1)).to(x.device)
+        one_tenth = torch.tensor(0.1, device="cpu")  # wherever tensors are made by default
+        share = torch.distributions.Beta(one_tenth, one_tenth).sample((len(x), 1, 1, 1)).to(x.device)
         other = torch.randperm(len(x), device=x.device)
         mixed_mean = mean.lerp(mean[other], share)
         mixed_deviation = deviation.lerp(deviation[other], share)

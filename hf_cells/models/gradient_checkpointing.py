@@ -11,8 +11,10 @@ class CheckpointedModel(PreTrainedModel):
     """A model whose blocks are computed again in the backward pass, when asked, in place of being kept."""
 
     supports_gradient_checkpointing = True
+    _computes_again = False
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        self._computes_again = enable
         ready: list[Any] = [module for module in self.modules() if hasattr(module, "set_grad_checkpointing")]
         for module in ready:  # timm has a switch of its own
             module.set_grad_checkpointing(enable)
@@ -23,7 +25,7 @@ class CheckpointedModel(PreTrainedModel):
         """Return an input that the first block can be computed again from: re-entrant checkpointing leaves a block
         without gradients whose input needs none.
         """
-        if self.training and self.is_gradient_checkpointing and not pixel_values.requires_grad:
+        if self.training and self._computes_again and not pixel_values.requires_grad:
             return pixel_values.detach().requires_grad_()
         return pixel_values
 

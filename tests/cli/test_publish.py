@@ -69,7 +69,10 @@ def test_push_sends_a_model_privately(
     cli("card", "model")
     target = ["push", "model", "tester/cells", "--endpoint", loopback_hub.endpoint]
     dry = cli(*target, "--dry_run")
-    assert dry.exit_code == 0 and "model.safetensors" in dry.stdout.splitlines()
+    *files, total = dry.stdout.splitlines()
+    listed = [line.split()[-1] for line in files]  # after the bytes
+    assert total.endswith(f"in {len(listed)} files, nothing was sent")
+    assert dry.exit_code == 0 and "model.safetensors" in listed
     assert loopback_hub.requests == []
 
     sent = cli(*target, "--revision", "trial")
@@ -78,9 +81,7 @@ def test_push_sends_a_model_privately(
         sent.stdout.startswith(f"{loopback_hub.endpoint}/tester/cells/commit/")
         and sent.stdout.count("\n") == 1
     )
-    assert sorted(loopback_hub.files("tester/cells", revision="trial")) == sorted(
-        [".gitattributes", *dry.stdout.split()]
-    )
+    assert sorted(loopback_hub.files("tester/cells", revision="trial")) == sorted([".gitattributes", *listed])
     assert loopback_hub.repos["model", "tester/cells"].private
     cli("push", "model", "tester/open", "--public", "--endpoint", loopback_hub.endpoint)
     assert not loopback_hub.repos["model", "tester/open"].private

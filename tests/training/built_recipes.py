@@ -22,7 +22,7 @@ def build(recipe):
     channels = recipe["processor"].get("channel_names") or []  # a column each, and several labels a row
     for name in ("image_mean", "image_std"):  # nothing can be measured on the meta device
         if recipe["processor"].get(name) == "train":
-            recipe["processor"][name] = [0.5] * recipe["processor"]["num_channels"]
+            recipe["processor"][name] = [0.5] * recipe["processor"].get("num_channels", 3)
     train = _labelled(names, channels) if classifier else _masked(len(names))
     return *build_model(recipe, task, datasets.DatasetDict(train=train)), task
 
