@@ -3,8 +3,8 @@
     python benchmarks/hpa_weak_labels.py [--output_dir hpa_weak_labels] [--n_fields 480] [--quick]
 
 Simulates fields of which every cell's labels are known, hides these, and goes the way of real data: `segment`, folds
-by antibody, a model of single cells that learns the label of the field, a model of fields, and their fusion, whose
-weight is chosen on the validation fields by their labels alone. Cells of the test fold, whose antibodies no model has
+by antibody, a model of single cells that learns the label of the field, a model of fields, and their fusion with even
+weights, as `predict --format hpa` does it. Cells of the test fold, whose antibodies no model has
 seen, are then labelled by chance, by the field's scores (the same for all of its cells), by the cell's, and by both.
 
 Two figures are printed for each: the metric of the 2021 challenge (mAP of segmented cells, mask IoU .6) with what
@@ -27,7 +27,7 @@ from rich.table import Table
 
 from hf_cells.data.folds import write_folds
 from hf_cells.inference.hpa_fields import FieldCells, FieldClassifier
-from hf_cells.inference.hpa_fusion import choose_weight, fuse_scores
+from hf_cells.inference.hpa_fusion import fuse_scores
 from hf_cells.inference.segment_files import segment_files
 from hf_cells.inference.segment_files_fields import find_fields, read_field
 from hf_cells.metrics.classification import multilabel_metrics
@@ -95,9 +95,8 @@ def run(folder: Path, size: Size, seed: int = 0, workers: int = 1) -> dict[str, 
     cell_model = train_model(folder / "cell_model", cells, cell_overrides(size), seed)
     image_model = train_model(folder / "image_model", fields, field_overrides(size, cell_model), seed)
     classifier = FieldClassifier(cell_model, image_model)
-    weight = weight_on_validation(classifier, fields, cells)
     test = judge(classifier, fields, cells)
-    results = {"weight_of_cells": weight, "fields": len(test), "methods": measure(test, weight, seed)}
+    results = {"fields": len(test), "methods": measure(test, seed)}
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     return results
 
@@ -191,19 +190,6 @@ def labelled(classifier: FieldClassifier, fields: Path, cells: Path, fold: int) 
     return found
 
 
-def weight_on_validation(classifier: FieldClassifier, fields: Path, cells: Path) -> float:
-    """Choose the weight of the cells by the labels of the validation fields."""
-    rows = read_table(fields / "folds.csv")
-    n_folds = 1 + max(int(row["fold"]) for row in rows)
-    found = labelled(classifier, fields, cells, (TEST_FOLD + 1) % n_folds)
-    truth = np.zeros((len(found), len(CLASS_NAMES)), int)
-    own = {row["ID"]: [int(label) for label in row["Label"].split("|")] for row in rows}
-    for line, name in zip(truth, found, strict=True):
-        line[own[name]] = 1
-    images = np.array([one.image_scores for one in found.values()])
-    return choose_weight([one.cell_scores for one in found.values()], images, truth)
-
-
 def judge(classifier: FieldClassifier, fields: Path, cells: Path) -> list[Judged]:
     """Label the test fields and put the simulator's truth beside."""
     antibody = {row["ID"]: row["antibody"] for row in read_table(fields / "antibodies.csv")}
@@ -218,7 +204,7 @@ def judge(classifier: FieldClassifier, fields: Path, cells: Path) -> list[Judged
     return judged
 
 
-def scores_of(method: str, one: Judged, weight: float, draw: np.random.Generator) -> np.ndarray:
+def scores_of(method: str, one: Judged, draw: np.random.Generator) -> np.ndarray:
     """Return (n, 19) scores of the segmented cells."""
     cells, image = one.found.cell_scores, one.found.image_scores
     if method == CHANCE:
@@ -227,15 +213,13 @@ def scores_of(method: str, one: Judged, weight: float, draw: np.random.Generator
         return cells
     if method == IMAGE:
         return np.broadcast_to(image, cells.shape)
-    return fuse_scores(cells, image, weight)
+    return fuse_scores(cells, image)
 
 
-def measure(test: list[Judged], weight: float, seed: int) -> dict[str, dict[str, Any]]:
+def measure(test: list[Judged], seed: int) -> dict[str, dict[str, Any]]:
     """Measure all methods, and what the fusion gains on its parts: 95 % of 300 draws of the antibodies."""
     draw = np.random.default_rng(seed)
-    methods = {name: name for name in (CHANCE, IMAGE, CELL, FUSION)}
-    scores = {m: [scores_of(m, one, weight, draw) for one in test] for m in methods}
-    scores[f"{FUSION}, even weights"] = [scores_of(FUSION, one, 0.5, draw) for one in test]
+    scores = {m: [scores_of(m, one, draw) for one in test] for m in (CHANCE, IMAGE, CELL, FUSION)}
     truths = [true_cells(one.true_labels, one.classes) for one in test]
     pairs = [matched(one) for one in test]
     names = [str(k) for k in range(len(CLASS_NAMES))]
@@ -303,7 +287,7 @@ def print_results(results: dict[str, Any]) -> None:
     for part in ("image", "cell"):
         low, high = fusion[f"gain_on_{part}_interval"]
         console.print(f"fusion less {part} level: {low:+.3f} to {high:+.3f} (95 %, antibodies drawn again)")
-    console.print(f"{results['fields']} test fields, weight of the cells {results['weight_of_cells']:.2f}")
+    console.print(f"{results['fields']} test fields")
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ class ZipSource:
             EOFError,
             OSError,
             RuntimeError,
-            NotImplementedError,
+            NotImplementedError,  # what zipfile raises for a compression method that it does not know
             zlib.error,
         ) as error:
             raise ValueError(

@@ -4,9 +4,22 @@ import os
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from ..errors import CellsError
+
+# What every verb that reads a dataset by its name takes.
+Config = Annotated[str | None, typer.Argument(help="Configuration, such as instance.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data_dir", help="Folder or zip of the raw files; some are downloaded without."),
+]
 
 
 def dataset_options(name: str, settings: Iterable[str]) -> dict[str, Any]:
@@ -39,6 +52,19 @@ def dataset_options(name: str, settings: Iterable[str]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise CellsError(f"{setting!r}: the value is no YAML; put it into quotes") from error
     return options
+
+
+def config_and_options(
+    name: str, config: str | None, settings: Iterable[str] | None
+) -> tuple[str | None, dict[str, Any]]:
+    """Read `NAME [CONFIG] [KEY=VALUE …]`: the configuration may be left out before the first option.
+
+    Raises:
+        CellsError: As `dataset_options`.
+    """
+    given = [*([config] if config else []), *(settings or [])]
+    chosen = given.pop(0) if given and "=" not in given[0] else None
+    return chosen, dataset_options(name, given)
 
 
 def make_folder(folder: Path) -> None:

@@ -9,19 +9,14 @@ import typer
 
 from ..errors import CellsError
 from ..files import atomic_write
-from .arguments import dataset_options, make_folder
+from .arguments import Config, DataDir, Settings, config_and_options, make_folder
 
 
 def audit(
     name: Annotated[str, typer.Argument(help="Name of a dataset, an own folder, or Parquet files.")],
-    config: Annotated[str | None, typer.Argument(help="Configuration, such as block_split.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data_dir", help="Folder or zip of the raw files of a named dataset.")
-    ] = None,
+    config: Config = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
     groups: Annotated[
         str | None,
         typer.Option(
@@ -61,9 +56,7 @@ def audit(
     Example:
       hf-cells audit hep2 --data_dir hep2.zip --strict
     """  # noqa: D301
-    given = [*([config] if config else []), *(settings or [])]
-    config = given.pop(0) if given and "=" not in given[0] else None  # it may be left out before key=value
-    options = dataset_options(name, given)
+    config, options = config_and_options(name, config, settings)
     make_folder(output_dir)
 
     import datasets

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import CellsError
-from .arguments import dataset_options
+from .arguments import Config, DataDir, Settings, config_and_options
 
 
 def list_datasets() -> None:
@@ -139,15 +139,9 @@ def _size(text: str) -> tuple[int, int] | None:
 def prepare(
     name: Annotated[str, typer.Argument(help="Name of a dataset, or a folder with images/ and masks/.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder to write.")],
-    config: Annotated[str | None, typer.Argument(help="Configuration, such as instance.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data_dir", help="Folder or zip of the raw files; some are downloaded without."),
-    ] = None,
+    config: Config = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes that decode.")] = None,
 ) -> None:
     """Write a dataset as Parquet files with a card.
@@ -162,9 +156,7 @@ def prepare(
     from ..quiet import quiet_libraries
 
     quiet_libraries()
-    given = [*([config] if config else []), *(settings or [])]
-    config = given.pop(0) if given and "=" not in given[0] else None  # it may be left out before key=value
-    options = dataset_options(name, given)
+    config, options = config_and_options(name, config, settings)
     folder = write_parquet(
         name, config, data_dir=data_dir, output_dir=output_dir, num_proc=workers, **options
     )

@@ -6,19 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import CellsError
-from .arguments import dataset_options, make_folder
+from .arguments import Config, DataDir, Settings, config_and_options, make_folder
 
 
 def explore(
     name: Annotated[str, typer.Argument(help="Name of a dataset, an own folder, or Parquet files.")],
-    config: Annotated[str | None, typer.Argument(help="Configuration, such as semantic.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data_dir", help="Folder or zip of the raw files of a named dataset.")
-    ] = None,
+    config: Config = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
     output_dir: Annotated[
         Path, typer.Option("--output_dir", help="Folder for explore.html, explore.json and figures/.")
     ] = Path("explore"),
@@ -41,9 +36,7 @@ def explore(
       hf-cells explore hep2 test_from=validation --data_dir hep2.zip --output_dir hep2_explored
       hf-cells explore my_images --limit 500
     """  # noqa: D301
-    given = [*([config] if config else []), *(settings or [])]
-    config = given.pop(0) if given and "=" not in given[0] else None  # it may be left out before key=value
-    options = dataset_options(name, given)
+    config, options = config_and_options(name, config, settings)
     make_folder(output_dir)
 
     import datasets

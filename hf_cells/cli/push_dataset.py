@@ -1,25 +1,18 @@
 """The verb `push-dataset`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .arguments import dataset_options
+from .arguments import Config, DataDir, Settings, config_and_options
 
 
 def push_dataset(
     name: Annotated[str, typer.Argument(help="Name of a dataset, or a folder of your own.")],
     repo_id: Annotated[str, typer.Option("--repo_id", help="owner/name on the Hub; made where missing.")],
-    config: Annotated[str | None, typer.Argument(help="Configuration, such as instance.")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Options of the dataset, such as split_seed=1."),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option("--data_dir", help="Folder or zip of the raw files; some are downloaded without."),
-    ] = None,
+    config: Config = None,
+    settings: Settings = None,
+    data_dir: DataDir = None,
     licence: Annotated[
         str | None, typer.Option("--license", help="Licence of your own images, such as cc-by-4.0.")
     ] = None,
@@ -50,8 +43,7 @@ def push_dataset(
     from .publish import list_files
 
     quiet_libraries()
-    given = [*([config] if config else []), *(settings or [])]
-    config = given.pop(0) if given and "=" not in given[0] else None  # it may be left out before key=value
+    config, options = config_and_options(name, config, settings)
     sent = push(
         name,
         repo_id,
@@ -65,6 +57,6 @@ def push_dataset(
         revision=revision,
         tag=tag,
         num_proc=workers,
-        **dataset_options(name, given),
+        **options,
     )
     typer.echo(sent if isinstance(sent, str) else list_files(sent))

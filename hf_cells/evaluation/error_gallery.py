@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ..data.display import stretch_contrast
 from ..data.samples import ImageRows
 from ..errors import CellsError
 from ..models.image_reading import read_image
 from .classification import ClassificationEvaluation
 from .figures import GREEN, ORANGE, WIDTH_INCHES, new_figure, save_figure
-from .gallery import stretch_contrast
 
 _COLUMNS, _ROWS = 6, 4
 _GAP, _TITLE, _LINE = 0.08, 0.34, 0.17  # inches

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from ..data.display import stretch_contrast
 from ..errors import CellsError
 from ..files import atomic_write
 from .examples import Example
@@ -90,22 +91,6 @@ def plot_segmentation_examples(items: Sequence[Example], path: str | os.PathLike
         )
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=_DPI, format="png")
-
-
-def stretch_contrast(image: np.ndarray) -> np.ndarray:
-    """An 8-bit RGB view of an image of any depth: (H, W) or (H, W, C) to (H, W, 3) uint8.
-
-    One stretch for all channels keeps the hue. Of more than three channels the first three are shown, of two
-    the second as green and the first as red.
-    """
-    channels = image[..., None] if image.ndim == 2 else image[..., :3]
-    low, high = np.percentile(channels, [0.5, 99.8])
-    grey = np.clip((channels.astype(np.float32) - low) / max(high - low, 1e-6), 0, 1)
-    if grey.shape[-1] == 1:
-        grey = np.repeat(grey, 3, axis=-1)
-    elif grey.shape[-1] == 2:
-        grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
-    return (grey * 255).round().astype(np.uint8)
 
 
 def _panel_size(item: Example) -> tuple[float, float]:

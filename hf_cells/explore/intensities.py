@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..inference.objects import without_opaque_alpha
+from ..data.display import without_opaque_alpha
 
 MOST_PIXELS = 2**18  # of an image; a regular grid of so many tells its distribution
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)

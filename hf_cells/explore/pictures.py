@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from skimage.transform import resize
 
+from ..data.display import stretch_contrast
 from ..data.samples import ImageRows, channel_columns
 from ..evaluation.figures import WIDTH_INCHES, new_figure, save_figure
-from ..inference.overlay import draw_classes, draw_instances, stretch_contrast
+from ..inference.overlay import draw_classes, draw_instances
 from ..models.image_reading import read_image
 from .content import Content
 from .masks import read_objects

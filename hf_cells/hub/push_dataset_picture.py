@@ -9,9 +9,10 @@ import datasets
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from ..data.display import stretch_contrast
 from ..data.samples import ImageRows, truth_of
 from ..inference.explain_pictures import font_of
-from ..inference.overlay import draw_classes, draw_instances, stretch_contrast
+from ..inference.overlay import draw_classes, draw_instances
 from ..models.image_reading import read_image
 
 _MOST, _COLUMNS, _SIDE, _GAP, _CAPTION = 8, 4, 320, 8, 26

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..evaluation.gallery import stretch_contrast
+from ..data.display import stretch_contrast
 from ..files import atomic_write
 from ..models.image_reading import read_image
 

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
+from ..data.display import stretch_contrast
 from ..files import atomic_write
 from ..models.image_reading import read_image
 from .outputs import FILE_ERRORS
-from .overlay import stretch_contrast
 
 MOST_TILES = 60
 _DPI, _WIDTH = 150, 1350

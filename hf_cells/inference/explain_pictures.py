@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .overlay import stretch_contrast
+from ..data.display import stretch_contrast
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right (exclusive), as of `box_of`
 

@@ -65,7 +65,7 @@ class FieldClassifier:
     Args:
         cell_model: Classifier of single cells (recipe `hpa_cells_128`): folder, Hub name or pipeline.
         image_model: Classifier of fields (recipe `hpa_fields`) with the same labels, or None to do without.
-        weight: Of the cell model in the fusion, see `fuse_scores` and `choose_weight`.
+        weight: Of the cell model in the fusion, see `fuse_scores`.
         nuclei_model: "classical", or an instance model that finds nuclei.
         segmentation_model: "classical", or an instance model that finds whole cells.
         scale_factor: Scale of the segmentation, see `segment_field`.

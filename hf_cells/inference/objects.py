@@ -4,10 +4,9 @@ The definitions and values are those of `skimage.measure.regionprops_table`, whi
 one in Python: for 500 nuclei it takes ten times as long.
 """
 
-from typing import Any
-
 import numpy as np
 
+from ..data.display import without_opaque_alpha
 from .rle import label_runs
 
 
@@ -84,15 +83,6 @@ def grey(image: np.ndarray) -> np.ndarray:
     if image.ndim == 2:
         return image.astype(np.float64)
     return without_opaque_alpha(image).mean(axis=-1)
-
-
-def without_opaque_alpha(image: np.ndarray) -> np.ndarray:
-    """Drop the fourth of four channels where it is full everywhere: that is alpha, not a stain."""
-    if image.ndim == 3 and image.shape[-1] == 4 and image.dtype.kind == "u":
-        full: Any = np.iinfo(image.dtype).max
-        if (image[..., 3] == full).all():
-            return image[..., :3]
-    return image
 
 
 def _mean_intensity(

@@ -3,9 +3,10 @@
 import numpy as np
 from skimage.segmentation import find_boundaries
 
+from ..data.display import stretch_contrast
 from .nuclei_cells import FieldLabels
 from .nuclei_cells_scaling import shrink
-from .overlay import draw_instances, stretch_contrast
+from .overlay import draw_instances
 
 _SIDE = 1024  # pixels: enough to judge outlines, and a tenth of the file
 _WHITE = (255, 255, 255)

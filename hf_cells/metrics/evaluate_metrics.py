@@ -12,6 +12,7 @@ sufficient statistics at once (under 1 kB as JSON), so evaluate's own collecting
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,14 +27,16 @@ _STORED_AS = datasets.Features(
 )
 
 
-class _RowMetric(evaluate.Metric):
+class _RowMetric(evaluate.Metric, ABC):
     """Turns each added pair into a row of plain numbers and aggregates the rows in `compute`."""
 
+    @abstractmethod
     def _row(self, prediction: Any, reference: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return the statistics of one pair."""
 
+    @abstractmethod
     def _aggregate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return the metrics of all rows."""
 
     def _rows(self, predictions: Iterable[Any], references: Iterable[Any]) -> list[dict[str, Any]]:
         predictions, references = list(predictions), list(references)

@@ -1,5 +1,6 @@
 """Training of segmentation models: label maps and objects."""
 
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -93,13 +94,13 @@ class SegmentationTask(Task):
             output = model(pixel_values=pixel_values, **targets)
         return float(output.loss), self.score(truth, output, processor)
 
+    @abstractmethod
     def score(self, truth: np.ndarray, output: Any, processor: Any) -> dict[str, Any]:
         """Return the statistics of one image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def aggregate(self, statistics: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the metrics of all images."""
-        raise NotImplementedError
 
     def evaluate(
         self,

@@ -245,21 +245,6 @@ def test_classes_are_filled_and_named(tmp_path):
         assert share(picture, blended) > 0.03, colour
 
 
-def test_sixteen_bits_are_stretched_to_what_an_eye_can_see():
-    dim = np.random.default_rng(0).integers(1000, 1400, (50, 50)).astype(np.uint16)
-    view = gallery.stretch_contrast(dim)
-    assert view.shape == (50, 50, 3)
-    assert view.dtype == np.uint8
-    assert (view.min(), view.max()) == (0, 255)
-    assert np.array_equal(view[..., 0], view[..., 2])
-
-
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_any_number_of_channels_can_be_shown(channels):
-    image = np.random.default_rng(0).integers(0, 4000, (20, 30, channels)).astype(np.uint16)
-    assert gallery.stretch_contrast(image).shape == (20, 30, 3)
-
-
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     with pytest.raises(CellsError, match="no examples"):
         figures.plot_segmentation_examples([], tmp_path / "e.png")

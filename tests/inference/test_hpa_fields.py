@@ -17,7 +17,7 @@ from hf_cells.cli.app import app
 from hf_cells.errors import CellsError
 from hf_cells.inference.cell_crops import cell_rows, write_crops
 from hf_cells.inference.hpa_fields import FieldClassifier, cut_cells, predict_fields
-from hf_cells.inference.hpa_fusion import choose_weight, fuse_scores
+from hf_cells.inference.hpa_fusion import fuse_scores
 from hf_cells.inference.hpa_submission import read_submission
 
 LABELS = {0: "Nucleoplasm", 1: "Cytosol", 2: "Negative"}
@@ -78,26 +78,6 @@ def test_within_a_field_the_cells_keep_their_order_and_the_field_is_a_gate(seed,
     assert (fused >= np.minimum(cells, image) - 1e-12).all()
     assert (fused <= np.maximum(cells, image) + 1e-12).all()
     assert (fuse_scores(cells, np.zeros(3), min(weight, 0.99)) == 0).all()
-
-
-def test_the_weight_goes_to_the_model_that_knows_the_fields():
-    draw = np.random.default_rng(0)
-    truth = (draw.random((60, 4)) < 0.4).astype(int)
-    noise = [draw.random((8, 4)) for _ in truth]
-    knowing = [np.clip(0.2 + 0.6 * row + 0.1 * draw.normal(size=(8, 4)), 0.01, 0.99) for row in truth]
-    image = np.clip(0.2 + 0.6 * truth + 0.1 * draw.normal(size=truth.shape), 0.01, 0.99)
-    assert choose_weight(noise, image, truth) < 0.5
-    assert choose_weight(knowing, draw.random((60, 4)), truth) > 0.5
-    exact = np.where(truth, 0.9, 0.1)  # both are right: as even as can be
-    assert choose_weight([np.tile(row, (3, 1)) for row in exact], exact, truth) == 0.5
-    assert (
-        choose_weight(
-            [*knowing, np.zeros((0, 4))], np.vstack([image, image[:1]]), np.vstack([truth, truth[:1]])
-        )
-        >= 0
-    )
-    with pytest.raises(CellsError, match="give more fields, or a weight"):
-        choose_weight([np.zeros((0, 4))], image[:1], truth[:1])
 
 
 # ---------------------------------------------------------------- cells and fields

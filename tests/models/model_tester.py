@@ -1,6 +1,7 @@
 """What every model must pass. A new model gets a subclass with its classes, its sizes and its labels."""
 
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def randomized(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-class ModelTester:
+class ModelTester(ABC):
     """Attributes a subclass sets.
 
     tiny: Arguments of the configuration that every test begins with.
@@ -39,12 +40,13 @@ class ModelTester:
     code: str
     side = 24
 
+    @abstractmethod
     def labels(self, batch: int, height: int, width: int) -> dict[str, torch.Tensor]:
         """Keyword arguments that make the model compute its loss."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits_shape(self, model: Any, batch: int, height: int, width: int) -> tuple[int, ...]:
-        raise NotImplementedError
+        """What the logits of such images must be."""
 
     def build(self, **changes: Any) -> Any:
         torch.manual_seed(0)
