@@ -13,12 +13,12 @@ def serve(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
     device: Annotated[str | None, typer.Option("--device", help="Such as cpu or cuda:1.")] = None,
     precision: Annotated[
-        str, typer.Option("--precision", help="fp32 (exact) or bf16 (faster where the processor has it).")
-    ] = "fp32",
+        str, typer.Option("--precision", help="fp32 (exact), bf16, or auto: bf16 where it is built in.")
+    ] = "auto",
     max_batch_size: Annotated[
         int | None,
         typer.Option(
-            "--max_batch_size", min=1, help="Images computed together [32; segmentation: 1, on a GPU 8]."
+            "--max_batch_size", min=1, help="Images computed together [16; segmentation: 1, on a GPU 8]."
         ),
     ] = None,
     max_wait_ms: Annotated[
@@ -36,7 +36,7 @@ def serve(
         float, typer.Option("--timeout", min=0.001, help="Seconds until an answer is given up (504).")
     ] = 60.0,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Batches at one time [2 on a CPU, otherwise 1].")
+        int | None, typer.Option("--workers", min=1, help="Batches at one time [1; on a CPU in fp32 2].")
     ] = None,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Cores for each of them [all, shared].")
@@ -76,9 +76,9 @@ def serve(
         timeout,
         workers,
         threads,
+        precision,
     )
     quiet_libraries()
     keep_memory()
     with listen(host, port) as listener:  # before the model is loaded: an address in use is told at once
-        pipe = pipeline(model, device, precision=precision)
-        serve(pipe, model, listener, settings, typer.echo)
+        serve(pipeline(model, device), model, listener, settings, typer.echo)

@@ -131,6 +131,7 @@ def describe(service: Service) -> dict[str, Any]:
         or getattr(service.pipe.image_processor, "decision_thresholds", None),
         "channels": service.pipe.image_processor.num_channels,
         "device": str(service.pipe.device),
+        "precision": service.precision,
         "limits": {
             "max_batch_size": service.batch_size,
             "max_wait_ms": settings.max_wait_ms,

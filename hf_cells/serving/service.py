@@ -25,6 +25,7 @@ from ..models.handler import (
 from ..models.image_reading import read_image
 from .batching import Batcher
 from .full_answers import full_classification, full_segmentation
+from .precision import choose_precision, store_as_bf16
 from .requests import Refusal
 from .settings import Settings, available_cores
 
@@ -38,7 +39,7 @@ class Service:
     and its answer is put together by the pool again, while the network is at the next ones.
 
     Args:
-        pipe: From `hf_cells.pipeline`.
+        pipe: From `hf_cells.pipeline`; in bf16 its weights are turned.
         name: What people call the model.
         settings: The limits.
     """
@@ -48,7 +49,10 @@ class Service:
         self.config = pipe.model.config
         self.task = task_of(self.config.model_type)
         self.max_pixels = min(settings.max_pixels, pipe.image_processor.max_pixels)
-        self.batch_size, workers, threads = settings.for_model(pipe)
+        self.precision = choose_precision(settings.precision, pipe.device)
+        if self.precision == "bf16":
+            store_as_bf16(pipe.model)
+        self.batch_size, workers, threads = settings.for_model(pipe, self.precision)
         self.draining = False
         self.active = 0  # requests that were admitted and are not answered
         self.answered: Counter[int] = Counter()  # by HTTP status
@@ -138,9 +142,9 @@ class Service:
         return pixels, self.pipe.preprocess(pixels)["pixel_values"]
 
     def _forward(self, pixel_values: Tensor) -> Tensor:
-        # Takes the options that the pipeline was made with, such as its precision.
         inputs = {"pixel_values": pixel_values, "size": ()}
-        return self.pipe.forward(inputs, **self.pipe._forward_params)["logits"]
+        options = {**self.pipe._forward_params, "precision": self.precision}
+        return self.pipe.forward(inputs, **options)["logits"]
 
     def _classified(self, pixels: np.ndarray, logits: Tensor, parameters: dict[str, Any], full: bool) -> Any:
         if full:

@@ -75,7 +75,7 @@ def serving() -> Serving:
 
     @contextmanager
     def start(pipe: Any, **settings: Any) -> Iterator[TestClient]:
-        service = Service(pipe, "lab/model", Settings(**settings))
+        service = Service(pipe, "lab/model", Settings(**{"precision": "fp32", **settings}))
         with TestClient(create_app(service), raise_server_exceptions=False) as client:
             client.service = service
             yield client

@@ -119,7 +119,7 @@ def called(
     pipe: Any, headers: list[tuple[bytes, bytes]], delay: float = 0.0, **settings: Any
 ) -> tuple[int, int, int]:
     """Send a body without end; return the status, and the pieces read before the answer and in all."""
-    service = Service(pipe, "lab/model", Settings(**settings))
+    service = Service(pipe, "lab/model", Settings(**settings, precision="fp32"))
     pieces, answered = [0], []
 
     async def receive() -> dict[str, Any]:
@@ -175,4 +175,6 @@ def test_limits_are_above_zero() -> None:
         Settings(timeout=0)
     with pytest.raises(CellsError, match="--max_wait_ms -1"):
         Settings(max_wait_ms=-1)
+    with pytest.raises(CellsError, match="--precision fp8 is unknown; choose auto, fp32 or bf16"):
+        Settings(precision="fp8")
     assert Settings(max_wait_ms=0).max_body_bytes == 64_000_000

@@ -42,6 +42,8 @@ def server(classifier_folder: Path) -> Iterator[tuple[subprocess.Popen[str], str
         "0",
         "--max_body_mb",
         "2",
+        "--precision",
+        "fp32",
     ]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -118,7 +120,7 @@ def test_sigterm_finishes_what_is_under_way_and_refuses_the_rest(
 
 
 def test_the_hubs_client_segments(nuclei: Any, field: np.ndarray, tmp_path: Path) -> None:
-    service = Service(nuclei, "lab/nuclei", Settings())
+    service = Service(nuclei, "lab/nuclei", Settings(precision="fp32"))
     with listen("127.0.0.1", 0) as listener:
         running = uvicorn.Server(uvicorn.Config(create_app(service), log_level="error"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
