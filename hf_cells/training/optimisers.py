@@ -3,17 +3,24 @@
 import math
 from typing import Any
 
+import timm.optim
 import torch
 from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from ..errors import CellsError
 
-OPTIMISERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+# Muon (Jordan et al. 2024) makes the update of each kernel orthogonal, and is AdamW for biases and norms.
+OPTIMISERS: dict[str, Any] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "muon": timm.optim.Muon,
+}
 
 
 def make_optimizer(model: nn.Module, settings: dict[str, Any], layer_decay: float | None = None) -> Optimizer:
-    """Build Adam, AdamW or SGD; weight decay spares biases and norms.
+    """Build Adam, AdamW, SGD or Muon; weight decay spares biases and norms.
 
     Args:
         model: Frozen parameters are left out.

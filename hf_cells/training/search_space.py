@@ -94,6 +94,7 @@ def _optimisers(ready: bool) -> Space:
     return {
         "adam": bundle({"name": "adam"}, (1e-4, 1e-2), (1e-6, 1e-3)),
         "adamw": bundle({"name": "adamw"}, (1e-4, 1e-2), (1e-4, 0.3)),
+        "muon": bundle({"name": "muon", "nesterov": True}, (1e-3, 2e-2), (1e-4, 0.3)),
         "sgd": bundle({"name": "sgd", "momentum": 0.9, "nesterov": True}, (1e-3, 0.3), (1e-6, 1e-2)),
     }
 

@@ -4,6 +4,7 @@ import copy
 import math
 
 import pytest
+import timm.optim
 import torch
 from torch import nn
 
@@ -39,7 +40,13 @@ def rates(settings, steps=20, per_epoch=5, epochs=4, lr=0.1, name="adamw", valid
 
 
 @pytest.mark.parametrize(
-    "name, kind", [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+    "name, kind",
+    [
+        ("adam", torch.optim.Adam),
+        ("adamw", torch.optim.AdamW),
+        ("sgd", torch.optim.SGD),
+        ("muon", timm.optim.Muon),
+    ],
 )
 def test_optimisers_learn_and_decay_spares_biases_and_norms(name, kind):
     model = make_model()
@@ -67,6 +74,19 @@ def test_decay_by_hand():
     torch.testing.assert_close(model.bias, before["bias"])
 
 
+def test_muon_turns_kernels_in_all_directions_alike():
+    """The update of a kernel, as a matrix of outputs by inputs, has equal singular values whatever the gradient."""
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 8, 3)
+    before = model.weight.detach().clone()
+    optimizer = make_optimizer(model, {"name": "muon", "lr": 0.1})
+    model.weight.grad = torch.randn(8, 27).mul(torch.logspace(0, -2, 27)).reshape(model.weight.shape)
+    model.bias.grad = torch.ones(8)
+    optimizer.step()
+    values = torch.linalg.svdvals((model.weight.detach() - before).reshape(8, 27))
+    assert values.max() / values.min() < 1.5 < torch.linalg.cond(model.weight.grad.reshape(8, 27))
+
+
 def test_frozen_parameters_are_left_out():
     model = make_model()
     model[0].requires_grad_(False)
@@ -77,7 +97,10 @@ def test_frozen_parameters_are_left_out():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"name": "adamx"}, "training.optimizer.name='adamx' is unknown; choose from: adam, adamw, sgd"),
+        (
+            {"name": "adamx"},
+            "training.optimizer.name='adamx' is unknown; choose from: adam, adamw, sgd, muon",
+        ),
         ({"name": "adam", "speed": 1}, "training.optimizer: .*speed"),
         ({"name": "adam", "lr": -1.0}, "training.optimizer: Invalid learning rate"),
     ],
@@ -162,7 +185,7 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("settings", SCHEDULES, ids=lambda settings: settings["name"])
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "muon"])
 def test_a_restart_continues_rates_and_weights(settings, name, tmp_path):
     """Through a file, as a checkpoint does: the restored run makes the same updates, bit by bit."""
 
