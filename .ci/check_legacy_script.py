@@ -157,7 +157,7 @@ def check_wbc_nucleus(root: Path, load: Load) -> None:
 
 
 def check_hpa_single_cell(root: Path, load: Load) -> None:
-    """Check that antibodies and fields stay whole, that 16 bits stay, and the columns of fields and cells."""
+    """Check that antibodies and fields stay whole, that 16 bits stay, and the columns of all configurations."""
     import numpy as np
     from PIL import Image
 
@@ -176,6 +176,10 @@ def check_hpa_single_cell(root: Path, load: Load) -> None:
             for colour in colours:
                 pixels = rng.integers(0, 60000, (8, 9), np.uint16)
                 Image.fromarray(pixels).save(root / "train" / f"{name}_{colour}.png")
+        for kind in ("nucleus", "cell"):
+            labels = np.repeat([[0, 1, 4]], 8, 0).repeat(3, 1).astype(np.uint16)
+            (root / "masks").mkdir(exist_ok=True)
+            Image.fromarray(labels).save(root / "masks" / f"f{number}_{kind}.png")
     for name, rows in (("train", fields), ("antibodies", antibodies), ("crops", cells)):
         (root / f"{name}.csv").write_text("\n".join(rows))
 
@@ -188,6 +192,11 @@ def check_hpa_single_cell(root: Path, load: Load) -> None:
     assert np.asarray(row["red"]).max() > 255 and row["labels"][-1] == 16, row
     held_out = load("cells", fold=2, drop_border=True)["test"]
     assert sorted(held_out["image_id"]) == [f"f{n}_cell_2" for n in (14, 15, 4, 5)], held_out["image_id"]
+    row = load("nuclei")["train"][0]
+    assert set(row) == {"image_id", "group", "modality", "image", "instance_labels"}, set(row)
+    assert (np.asarray(row["instance_labels"])[0] == [0, 0, 0, 1, 1, 1, 2, 2, 2]).all()
+    row = load("whole_cells", max_side=3)["train"][0]
+    assert row["red"].size == row["instance_labels"].size == (3, 3) and "yellow" in row, row
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ On disk, as a folder or inside zips:
     train.csv                                      ID,Label (numbers 0 to 18 as a|b) and, from `hf-cells folds`, fold
     train/<ID>_{red,green,blue,yellow}.png         fields: microtubules, protein, nuclei, endoplasmic reticulum
     test.csv  test/<ID>_<colour>.png               where a test split is made
-    antibodies.csv                                 ID,antibody where it is known
+    antibodies.csv                                 ID,antibody,cell_line where they are known
+    masks/<ID>_{nucleus,cell}.png                  labels 1..n; of simulated fields, the atlas' own have none
 
     cells.csv or any other name                    cell_id,parent_image_id,cell_number,size_y,size_x,edge_of_img,Label
     <parent>_cell_<n>_<colour>.png                 crops, both as `hf-cells segment` writes them
@@ -14,43 +15,29 @@ Every channel is a column of its own with the bytes of its file, 8 or 16 bits, s
 antibody, and cells of one field, are never in two splits.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import datasets
+import numpy as np
+from PIL import Image
 
-from ._reading import Source, decode_image, read_csv
+from ._hpa_items import CLASS_NAMES, COLOURS, Item, Wanted, find_items, read_planes
+from ._reading import assign_splits, encode_png
 from ._stratify import assign_stratified_splits
 from ._tables import find_sources
 
-CLASS_NAMES = (
-    "Nucleoplasm",
-    "Nuclear membrane",
-    "Nucleoli",
-    "Nucleoli fibrillar center",
-    "Nuclear speckles",
-    "Nuclear bodies",
-    "Endoplasmic reticulum",
-    "Golgi apparatus",
-    "Intermediate filaments",
-    "Actin filaments",
-    "Microtubules",
-    "Mitotic spindle",
-    "Centrosome",
-    "Plasma membrane",
-    "Mitochondria",
-    "Aggresome",
-    "Cytosol",
-    "Vesicles and punctate cytosolic patterns",
-    "Negative",
-)
-COLOURS = ("red", "green", "blue", "yellow")
-CHANNEL_FILE = re.compile(rf"^(.+)_({'|'.join(COLOURS)})\.(?:png|tiff?)$", re.IGNORECASE)
-ONE_CHANNEL = ("L", "I;16", "I;16B", "I;16L", "I", "1")
+# By configuration: the channels that are read by default, and the mask.
+CHANNELS = {
+    "fields": COLOURS,
+    "cells": COLOURS,
+    "nuclei": ("blue",),
+    "whole_cells": ("red", "yellow", "blue"),
+}
+MASK_OF = {"nuclei": "nucleus", "whole_cells": "cell"}
 list_of = getattr(datasets, "List", None) or datasets.Sequence  # its name before datasets 4
 CITATION = """@article{le2022analysis,
   title   = {Analysis of the Human Protein Atlas Weakly Supervised Single-Cell Classification competition},
@@ -59,46 +46,33 @@ CITATION = """@article{le2022analysis,
   doi     = {10.1038/s41592-022-01606-z}
 }"""
 
-logger = datasets.logging.get_logger(__name__)
-
 
 @dataclass
 class HPAConfig(datasets.BuilderConfig):
     """What is read and how it is split.
 
     Args:
-        channels: Which channels, in which order: colours with commas between.
+        channels: Which channels, in which order: colours with commas between. By default all four; of `nuclei` blue,
+            of `whole_cells` red, yellow and blue.
         fold: Use the column `fold` of the table, as `hf-cells folds` writes it: this fold is `test`, and the next
             one (cyclic) `validation`; where the data have a test split of their own, this fold is `validation`.
         validation_fraction: Share of `validation` where no fold is asked for.
         test_fraction: Share of `test` where no fold is asked for and there is no test split yet.
         split_seed: Seed of that split.
         drop_border: For cells: leave out those that the border of the field cuts.
-        skip_missing: Leave out rows without any file instead of refusing the data.
+        skip_missing: Leave out rows without any file, and fields without a mask, instead of refusing the data.
+        max_side: For `nuclei` and `whole_cells`: larger fields are reduced to this side in pixels, the scale at which
+            `hf-cells segment` works; 0 keeps their size.
     """
 
-    channels: str = ",".join(COLOURS)
+    channels: str = ""
     fold: int | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
     drop_border: bool = False
     skip_missing: bool = False
-
-
-@dataclass
-class Item:
-    """A field or a cell: its labels, where its channels are, and what the tables tell."""
-
-    image_id: str
-    where: str
-    labels: list[int]
-    parent: str
-    unit: str  # what must not be divided: the antibody, or the field
-    split: str | None = None
-    fold: int | None = None
-    cell: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, tuple[Source, str]] = field(default_factory=dict)
+    max_side: int = 512
 
 
 class HPASingleCell(datasets.GeneratorBasedBuilder):
@@ -106,14 +80,25 @@ class HPASingleCell(datasets.GeneratorBasedBuilder):
 
     `group` is the antibody of a field where it is known, else the field; of a cell it is its field. `box` is left,
     top, right and bottom (exclusive) of a cell in its field, in pixels; empty where the table does not tell.
+
+    `nuclei` and `whole_cells` are fields with 16-bit labels of their nuclei or cells, for instance models: `image` is
+    the nuclear stain, of cells each reference channel is a column; `modality` is the cell line.
     """
 
-    VERSION = datasets.Version("1.0.0")
+    VERSION = datasets.Version("1.1.0")
     BUILDER_CONFIG_CLASS = HPAConfig
     BUILDER_CONFIGS = [
         HPAConfig(name="fields", version=VERSION, description="fields of view, a column for each channel"),
         HPAConfig(
             name="cells", version=VERSION, description="crops of single cells with their field's labels"
+        ),
+        HPAConfig(
+            name="nuclei", version=VERSION, description="nuclear stain of fields, labels 1..n = nuclei"
+        ),
+        HPAConfig(
+            name="whole_cells",
+            version=VERSION,
+            description="reference channels of fields, labels 1..n = cells",
         ),
     ]
     DEFAULT_CONFIG_NAME = "fields"
@@ -128,29 +113,40 @@ class HPASingleCell(datasets.GeneratorBasedBuilder):
     leaky_configs: dict[str, str] = {}
 
     def _info(self) -> datasets.DatasetInfo:
-        cell = {
-            "cell_number": datasets.Value("int32"),
-            "height": datasets.Value("int32"),
-            "width": datasets.Value("int32"),
-            "at_border": datasets.Value("bool"),
-            "box": list_of(datasets.Value("int32")),
-        }
+        name = self.config.name
+        planes = {column: datasets.Image() for column in self._columns().values()}
+        if name in MASK_OF:
+            features = {"modality": datasets.Value("string"), **planes, "instance_labels": datasets.Image()}
+        else:
+            cell = {
+                "cell_number": datasets.Value("int32"),
+                "height": datasets.Value("int32"),
+                "width": datasets.Value("int32"),
+                "at_border": datasets.Value("bool"),
+                "box": list_of(datasets.Value("int32")),
+            }
+            features = {
+                **(cell if name == "cells" else {}),
+                "fold": datasets.Value("int32"),
+                **planes,
+                "labels": list_of(datasets.ClassLabel(names=list(CLASS_NAMES))),
+            }
         return datasets.DatasetInfo(
-            description="Fields and single cells of the Human Protein Atlas: nineteen protein locations.",
+            description="Fields and single cells of the Human Protein Atlas: "
+            + ("outlines of single cells." if name in MASK_OF else "nineteen protein locations."),
             features=datasets.Features(
-                {
-                    "image_id": datasets.Value("string"),
-                    "group": datasets.Value("string"),
-                    **(cell if self.config.name == "cells" else {}),
-                    "fold": datasets.Value("int32"),
-                    **{colour: datasets.Image() for colour in read_channels(self.config.channels)},
-                    "labels": list_of(datasets.ClassLabel(names=list(CLASS_NAMES))),
-                }
+                {"image_id": datasets.Value("string"), "group": datasets.Value("string"), **features}
             ),
             homepage=self.homepage,
             license=self.license,
             citation=self.citation,
         )
+
+    def _columns(self) -> dict[str, str]:
+        """Column of each channel: its colour, or `image` for the one of nuclei."""
+        name = self.config.name
+        channels = read_channels(self.config.channels or ",".join(CHANNELS[name]))
+        return {channel: "image" if name == "nuclei" else channel for channel in channels}
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         config = self.config
@@ -159,9 +155,12 @@ class HPASingleCell(datasets.GeneratorBasedBuilder):
                 "hpa_single_cell needs data_dir, the folder with train.csv and <ID>_<colour>.png; "
                 f"the images are at {self.homepage}, and `hf-cells simulate hpa_single_cell` makes such a folder"
             )
-        path = str(config.data_dir)
-        items = find_items(path, config)
-        splits = split_items(path, items, config)
+        path, columns, mask = str(config.data_dir), self._columns(), MASK_OF.get(config.name)
+        if len(set(columns.values())) < len(columns):
+            raise ValueError(f"channels={config.channels!r}: nuclei are shown in one channel; give it alone")
+        planes = (*columns, mask) if mask else tuple(columns)
+        wanted = Wanted(config.name == "cells", planes, config.drop_border, config.skip_missing)
+        splits = split_items(path, find_items(path, find_sources(path, "hpa"), wanted), config)
         return [
             datasets.SplitGenerator(name=name, gen_kwargs={"items": splits[name]})
             for name in ("train", "validation", "test")
@@ -169,18 +168,20 @@ class HPASingleCell(datasets.GeneratorBasedBuilder):
         ]
 
     def _generate_examples(self, items: list[Item]) -> Iterator[tuple[str, dict[str, Any]]]:
+        columns = self._columns()
         for item in items:
-            yield (
-                item.image_id,
-                {
-                    "image_id": item.image_id,
-                    "group": item.parent if self.config.name == "cells" else item.unit,
-                    **item.cell,
-                    "fold": item.fold,
-                    **read_item(item),
-                    "labels": item.labels,
-                },
-            )
+            planes = read_planes(item)
+            row: dict[str, Any] = {
+                "image_id": item.image_id,
+                "group": item.parent if self.config.name == "cells" else item.unit,
+            }
+            if mask := MASK_OF.get(self.config.name):
+                images = reduced(planes, self.config.max_side)
+                row |= {"modality": item.line or "fluorescence_dark", "instance_labels": images.pop(mask)}
+            else:
+                images = stored(item, planes)
+                row |= {**item.cell, "fold": item.fold, "labels": item.labels}
+            yield item.image_id, row | {columns[channel]: image for channel, image in images.items()}
 
 
 def read_channels(text: str) -> list[str]:
@@ -191,182 +192,41 @@ def read_channels(text: str) -> list[str]:
     return channels
 
 
-def read_item(item: Item) -> dict[str, dict[str, Any]]:
-    """Read the channels of an item as stored bytes and check that they fit one another.
+def stored(item: Item, planes: Mapping[str, tuple[bytes, Image.Image]]) -> dict[str, dict[str, Any]]:
+    """Return the bytes of the files."""
+    names = {plane: PurePosixPath(item.files[plane][1]).name for plane in planes}
+    return {plane: {"bytes": data, "path": names[plane]} for plane, (data, _) in planes.items()}
 
-    Raises:
-        ValueError: A channel is damaged, in colour, or of another size or depth than the first.
-    """
-    row: dict[str, dict[str, Any]] = {}
-    first: tuple[str, tuple[int, int], bool] | None = None
-    for colour, (source, name) in item.files.items():
-        data, where = source.read(name), source.locate(name)
-        image = decode_image(data, where)
-        if image.mode not in ONE_CHANNEL:
-            raise ValueError(
-                f"{where}: is an image in colour ({image.mode}); save the {colour} channel as grey"
-            )
-        deep = image.mode.startswith("I")
-        if first is None:
-            first = where, image.size, deep
-        if image.size != first[1]:
-            size, other = (f"{height}x{width}" for width, height in (image.size, first[1]))
-            raise ValueError(f"{where}: is {size} but {first[0]} is {other}; the channels need one size")
-        if deep != first[2]:
-            raise ValueError(
-                f"{where}: has another bit depth than {first[0]}; save both with 8 or with 16 bits"
-            )
-        row[colour] = {"bytes": data, "path": PurePosixPath(name).name}
+
+def reduced(planes: Mapping[str, tuple[bytes, Image.Image]], max_side: int) -> dict[str, dict[str, Any]]:
+    """Return channels and mask with their longer side at most `max_side`, the labels 1..n."""
+    width, height = next(iter(planes.values()))[1].size
+    factor = min(1.0, max_side / max(width, height)) if max_side > 0 else 1.0
+    size = max(1, round(height * factor)), max(1, round(width * factor))
+    row = {}
+    for plane, (data, image) in planes.items():
+        if plane not in COLOURS:
+            data = encode_png(reduce_labels(np.asarray(image), size))
+        elif factor < 1:
+            data = encode_png(reduce_plane(np.asarray(image), size))
+        row[plane] = {"bytes": data, "path": None}
     return row
 
 
-def find_items(path: str, config: HPAConfig) -> list[Item]:
-    """Find the fields or cells of the tables with their files, sorted by ID.
-
-    Raises:
-        FileNotFoundError: There is no table, or a row has no files.
-        ValueError: A table is wrong, or a colour is missing.
-    """
-    sources = find_sources(path, "hpa")
-    files: dict[str, dict[str, tuple[Source, str]]] = defaultdict(dict)
-    tables: list[tuple[str, str, list[dict[str, str]]]] = []
-    for source in sources:
-        for name in source.names():
-            if match := CHANNEL_FILE.match(PurePosixPath(name).name):
-                add_channel(files[match[1]], match[2].lower(), source, name)
-            elif name.lower().endswith(".csv"):
-                where = source.locate(name)
-                tables.append((where, name, read_csv(where, source.read(name))))
-    antibodies = read_antibodies([(where, rows) for where, _, rows in tables])
-    items: dict[str, Item] = {}
-    tables.sort(key=lambda table: not any("fold" in row for row in table[2][:1]))  # with folds before without
-    for where, name, rows in tables:
-        for item in read_table(where, name, rows, config.name, antibodies):
-            other = items.setdefault(item.image_id, item)
-            if other is not item and (
-                other.where == where or other.fold is None or other.labels != item.labels
-            ):
-                raise ValueError(f"{where}: {item.image_id} is listed already in {other.where}; keep one row")
-    if not items:
-        columns = "ID,Label" if config.name == "fields" else "cell_id,parent_image_id,Label"
-        made = "" if config.name == "fields" else "; make it with `hf-cells segment`"
-        raise FileNotFoundError(f"{path}: no CSV with the columns {columns} found{made}")
-    return [
-        items[name] for name in sorted(attach_files(path, items, files, config))
-        if not (config.drop_border and items[name].cell.get("at_border"))
-    ]  # fmt: skip
+def reduce_plane(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (H, W) uint8 or uint16 at `size`, every pixel the weighted mean of those it covers."""
+    plane = Image.fromarray(pixels.astype(np.float32))
+    small = np.asarray(plane.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    return np.rint(small).astype(np.uint8 if pixels.dtype == np.uint8 else np.uint16)
 
 
-def add_channel(channels: dict[str, tuple[Source, str]], colour: str, source: Source, name: str) -> None:
-    """Add a file; a zip beside a folder may hold the same file again, a folder may not."""
-    there = channels.setdefault(colour, (source, name))
-    if there[0] is source and there[1] != name:
-        raise ValueError(f"{source.locate(name)}: is there already as {source.locate(there[1])}; keep one")
-
-
-def read_antibodies(tables: Sequence[tuple[str, list[dict[str, str]]]]) -> dict[str, str]:
-    """Return the antibody by ID from a table that has both."""
-    for _, rows in tables:
-        if rows and {"id", "antibody"} <= rows[0].keys() and "split" not in rows[0]:
-            return {row["id"].strip(): row["antibody"].strip() for row in rows if row["antibody"].strip()}
-    return {}
-
-
-def read_table(
-    where: str, name: str, rows: list[dict[str, str]], kind: str, antibodies: Mapping[str, str]
-) -> Iterator[Item]:
-    """Read the items of a table, or none when it is another kind of table."""
-    columns = rows[0].keys() if rows else {}
-    wanted = {"id", "label"} if kind == "fields" else {"cell_id", "parent_image_id", "label"}
-    if not wanted <= set(columns) or (kind == "fields" and "cell_number" in columns):
-        return
-    split = "test" if kind == "fields" and PurePosixPath(name).stem.lower() == "test" else None
-    for row in rows:
-        image_id = (row["id"] if kind == "fields" else row["cell_id"] or "").strip()
-        parent = image_id if kind == "fields" else (row["parent_image_id"] or "").strip()
-        if not image_id or not parent:
-            raise ValueError(f"{where}: has a row without an ID; mend or remove it")
-        yield Item(
-            image_id,
-            where,
-            read_labels(where, image_id, row["label"]),
-            parent,
-            antibodies.get(parent, parent),
-            split,
-            read_number(where, image_id, row, "fold"),
-            read_cell(where, image_id, row) if kind == "cells" else {},
-        )
-
-
-def read_labels(where: str, image_id: str, text: str | None) -> list[int]:
-    """Read `a|b` as sorted label numbers.
-
-    Raises:
-        ValueError: None is there, or one is no number from 0 to 18.
-    """
-    labels = set()
-    for part in (text or "").split("|"):
-        if not part.strip().isdecimal() or int(part) >= len(CLASS_NAMES):
-            raise ValueError(
-                f"{where}: label {part.strip()!r} of {image_id} is none of 0 to {len(CLASS_NAMES) - 1}; "
-                "write the numbers of the labels with | between them"
-            )
-        labels.add(int(part))
-    return sorted(labels)
-
-
-def read_number(where: str, image_id: str, row: Mapping[str, str], column: str) -> int | None:
-    """Read a whole number, None where the column or the cell is empty."""
-    text = (row.get(column) or "").strip()
-    if not text:
-        return None
-    if not re.fullmatch(r"-?\d+(\.0*)?", text):
-        raise ValueError(f"{where}: {column} of {image_id} is {text!r}; write a whole number")
-    return int(float(text))
-
-
-def read_cell(where: str, image_id: str, row: Mapping[str, str]) -> dict[str, Any]:
-    """Read what the table of `hf-cells segment` tells of a cell."""
-    at_border = (row.get("edge_of_img") or "").strip().lower()
-    if at_border not in ("", "0", "1", "0.0", "1.0", "true", "false"):
-        raise ValueError(f"{where}: edge_of_img of {image_id} is {at_border!r}; write True or False")
-    sides = [read_number(where, image_id, row, name) for name in ("min_col", "min_row", "max_col", "max_row")]
-    return {
-        "cell_number": read_number(where, image_id, row, "cell_number"),
-        "height": read_number(where, image_id, row, "size_y"),
-        "width": read_number(where, image_id, row, "size_x"),
-        "at_border": at_border in ("1", "1.0", "true") if at_border else None,
-        "box": [side for side in sides if side is not None],
-    }
-
-
-def attach_files(
-    path: str,
-    items: Mapping[str, Item],
-    files: Mapping[str, Mapping[str, tuple[Source, str]]],
-    config: HPAConfig,
-) -> list[str]:
-    """Set `files` of every item in the order of the channels; return the IDs that have them."""
-    channels = read_channels(config.channels)
-    absent = [image_id for image_id in items if not files.get(image_id)]
-    if absent and (not config.skip_missing or len(absent) == len(items)):
-        raise FileNotFoundError(
-            f"{items[absent[0]].where}: {len(absent)} of {len(items)} IDs have no files under {path}, the first is "
-            f"{absent[0]} ({absent[0]}_{channels[0]}.png); put them back, or set skip_missing=true"
-        )
-    if absent:
-        logger.warning(f"{path}: {len(absent)} of {len(items)} IDs have no files and are left out")
-    present = [image_id for image_id in items if files.get(image_id)]
-    for image_id in present:
-        own = files[image_id]
-        if lacking := [colour for colour in channels if colour not in own]:
-            source, name = next(iter(own.values()))
-            raise FileNotFoundError(
-                f"{source.locate(name)}: {image_id} has no {lacking[0]} channel beside it; put "
-                f"{image_id}_{lacking[0]}.png back, or leave it out with the option channels"
-            )
-        items[image_id].files = {colour: own[colour] for colour in channels}
-    return present
+def reduce_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return (H, W) labels at `size`, every pixel the one in the middle of those it covers; uint16, 1..n."""
+    rows, columns = (
+        ((np.arange(short) + 0.5) * side / short).astype(int) for short, side in zip(size, labels.shape)
+    )
+    _, numbers = np.unique(np.append(0, labels[rows][:, columns]), return_inverse=True)
+    return numbers[1:].reshape(size).astype(np.uint16)
 
 
 def split_items(path: str, items: Sequence[Item], config: HPAConfig) -> dict[str, list[Item]]:
@@ -386,9 +246,12 @@ def split_items(path: str, items: Sequence[Item], config: HPAConfig) -> dict[str
         fractions = {"validation": config.validation_fraction}
         if not own_test:
             fractions = {"test": config.test_fraction, **fractions}
-        classes = [[CLASS_NAMES[label] for label in item.labels] for item in training]
         units = [item.unit for item in training]
-        sides = assign_stratified_splits(units, classes, fractions, config.split_seed)
+        if config.name in MASK_OF:  # what the protein channel shows does not matter
+            sides = assign_splits(units, fractions, config.split_seed)
+        else:
+            classes = [[CLASS_NAMES[label] for label in item.labels] for item in training]
+            sides = assign_stratified_splits(units, classes, fractions, config.split_seed)
     for item, side in zip(training, sides):
         splits[side].append(item)
     return splits

@@ -52,6 +52,7 @@ def segment(
     \b
     Example:
       hf-cells segment --input_dir hpa/train --train_csv hpa/train.csv --output_dir single_cells --workers 2
+      hf-cells segment --input_dir hpa/train --nuclei_model runs/nuclei/model --cell_model runs/cells/model
     """  # noqa: D301
     from ..inference.segment_files import Settings, segment_files
     from ..quiet import quiet_libraries

@@ -5,7 +5,7 @@ package. All of them work on a reduced field (a quarter of 2048 px, as the Human
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def segment_field(
     smoothing = _diameter(nuclei) / 45
     cells = enlarge_labels(cells, red.shape, smoothing)
     nuclei = enlarge_labels(nuclei, red.shape, smoothing)
-    return FieldLabels(np.where(nuclei == cells, nuclei, 0), cells)
+    # Smoothing may take away what is thin; a cell that loses its nucleus by it goes too.
+    return own_nuclei(np.where(nuclei == cells, nuclei, 0), cells)
 
 
 def find_nuclei_of(
@@ -126,44 +127,6 @@ def touches_border(labels: np.ndarray) -> np.ndarray:
     flags[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     flags[0] = False
     return flags
-
-
-class ModelNuclei:
-    """Nuclei engine: an instance model of this package on the nuclear stain."""
-
-    def __init__(self, pipe: Any):
-        self.pipe = pipe
-
-    def __call__(self, blue: np.ndarray) -> np.ndarray:
-        """Return (H, W) labels."""
-        return self.pipe(blue)["instance_labels"]
-
-
-class ModelCells:
-    """Cell engine: an instance model on [red, yellow, blue]; a nucleus that it leaves out gets a grown cell."""
-
-    def __init__(self, pipe: Any):
-        self.pipe = pipe
-
-    def __call__(self, nuclei: np.ndarray, channels: list[np.ndarray]) -> np.ndarray:
-        """Return (H, W) labels."""
-        if len(channels) == 2:
-            channels = [channels[0], np.zeros_like(channels[0]), channels[1]]
-        cells = self.pipe(np.stack(channels, axis=-1))["instance_labels"]
-        return with_missing_cells(nuclei, cells, channels[:-1])
-
-
-def with_missing_cells(nuclei: np.ndarray, cells: np.ndarray, channels: list[np.ndarray]) -> np.ndarray:
-    """Add a grown cell for every nucleus most of which lies in no cell."""
-    count = int(nuclei.max(initial=0)) + 1
-    covered = np.bincount(nuclei.ravel(), weights=(cells > 0).ravel(), minlength=count)
-    homeless = covered < 0.5 * np.bincount(nuclei.ravel(), minlength=count)
-    homeless[0] = False
-    if not homeless.any():
-        return cells
-    grown = grow_cells(nuclei, channels, _diameter(nuclei))
-    add = homeless[grown] & ((cells == 0) | homeless[nuclei])
-    return np.where(add, grown + int(cells.max(initial=0)), cells).astype(np.int32)
 
 
 def _diameter(nuclei: np.ndarray) -> float:

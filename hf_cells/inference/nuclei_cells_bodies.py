@@ -34,7 +34,7 @@ def grow_cells(nuclei: np.ndarray, channels: list[np.ndarray], diameter: float) 
     mask = _cytoplasm(body, nuclei, diameter)
     logs = [np.log(channel + _FLOOR) for channel in smooth]
     cells = _nearest_nucleus(nuclei, logs, mask)
-    return _tidied(cells, nuclei, diameter)
+    return tidy_cells(cells, nuclei, diameter)
 
 
 def _scaled(image: np.ndarray) -> np.ndarray:
@@ -83,8 +83,11 @@ def _nearest_nucleus(nuclei: np.ndarray, logs: list[np.ndarray], mask: np.ndarra
     return cells
 
 
-def _tidied(cells: np.ndarray, nuclei: np.ndarray, diameter: float) -> np.ndarray:
-    """Smooth each outline, keep the piece with the nucleus, fill its holes."""
+def tidy_cells(cells: np.ndarray, nuclei: np.ndarray, diameter: float) -> np.ndarray:
+    """Smooth each outline, take in the nucleus of the same number, keep the piece with it, fill its holes.
+
+    Arguments and result as in `grow_cells`.
+    """
     out = np.zeros_like(cells)
     for number, place in enumerate(ndimage.find_objects(cells), start=1):
         if place is None:

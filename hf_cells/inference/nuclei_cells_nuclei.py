@@ -36,7 +36,7 @@ def find_nuclei(blue: np.ndarray, diameter: float = TYPICAL_DIAMETER) -> np.ndar
     mask = _nuclear_mask(signal, diameter)
     labels = _split_at_necks(mask, diameter)
     labels = _tightened(labels, signal**2, diameter)
-    return _without_debris(labels, diameter)
+    return without_debris(labels, diameter)
 
 
 def typical_diameter(nuclei: np.ndarray) -> float:
@@ -96,8 +96,8 @@ def _tightened(labels: np.ndarray, signal: np.ndarray, diameter: float) -> np.nd
     return tight
 
 
-def _without_debris(labels: np.ndarray, diameter: float) -> np.ndarray:
-    """Drop what is too small for a nucleus and number the rest 1..n."""
+def without_debris(labels: np.ndarray, diameter: float) -> np.ndarray:
+    """Drop what is too small for a nucleus beside ones of this diameter, and number the rest 1..n, one piece each."""
     labels = connected_regions(labels, background=0, connectivity=1)
     area = np.bincount(labels.ravel())
     area[0] = 0

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import CellsError
 from ..progress import track
 from .hpa_culture import LINES
-from .hpa_field import COLOURS, Antibody, simulate_field
+from .hpa_field import COLOURS, Antibody, Conditions, simulate_field
 from .hpa_proteins import NEGATIVE, SPINDLE
 from .optics import draw_log
 from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png, write_table
@@ -52,6 +52,10 @@ def simulate_hpa_single_cell(
     bit_depth: int = 8,
     field_um: float = FIELD_UM,
     rare: float = 0.5,
+    blur: float = 1.0,
+    noise: float = 1.0,
+    brightness: float = 1.0,
+    density: float = 1.0,
     workers: int = 1,
 ) -> Path:
     """Write a simulated challenge folder; the same seed gives the same bytes with any number of workers.
@@ -75,6 +79,10 @@ def simulate_hpa_single_cell(
         bit_depth: 8 or 16.
         field_um: Micrometres along the longer side of a field; with mixed sizes a pixel has .08.
         rare: How rare rare labels are: 1 as in the challenge, 0 all labels alike.
+        blur: Width of the point spread, times the usual, for looks that nothing was trained on.
+        noise: Standard deviation of the camera's noise, times the usual.
+        brightness: Grey values of all stains, times the usual.
+        density: Share of the field under cells, times the usual, as far as there is room.
         workers: Processes.
 
     Returns:
@@ -85,26 +93,33 @@ def simulate_hpa_single_cell(
     """
     check_numbers(n_train, n_test, seed, workers, 1, "to have something to learn from")
     lines = tuple(looks) if looks is not None else tuple(LINES)
-    _check(size, lines, bit_depth, field_um, rare)
+    conditions = Conditions(blur, noise, brightness, density)
+    _check(size, lines, bit_depth, field_um, rare, conditions)
     jobs = plan_fields((n_train, n_test), seed, lines, size, field_um, rare)
 
     output = Path(output_dir)
     shape = "mixed" if size is None else f"{size[0]}x{size[1]}"
     mark = (
         f"hf-cells simulated hpa_single_cell seed={seed} fields={n_train}+{n_test} size={shape} "
-        f"bits={bit_depth} um={field_um:g} rare={rare:g} lines={','.join(lines)}"
+        f"bits={bit_depth} um={field_um:g} rare={rare:g} lines={','.join(lines)} "
+        + " ".join(f"{name}={factor:g}" for name, factor in vars(conditions).items())
     )
     files = [name for job in jobs for name in _files(seed, job)]
     tables = ["train.csv", "cells.csv", "antibodies.csv", "simulated.csv"] + ["test.csv"] * (n_test > 0)
     refuse_foreign(output, ("train", "test", "masks"), files, tables, mark)
-    write = partial(_write_field, output, seed, bit_depth, mark)
+    write = partial(_write_field, output, seed, bit_depth, conditions, mark)
     rows = list(track(run_jobs(write, jobs, workers), "simulating fields", total=len(jobs)))
     _write_tables(output, seed, rows)
     return output
 
 
 def _check(
-    size: tuple[int, int] | None, lines: tuple[str, ...], bit_depth: int, field_um: float, rare: float
+    size: tuple[int, int] | None,
+    lines: tuple[str, ...],
+    bit_depth: int,
+    field_um: float,
+    rare: float,
+    conditions: Conditions,
 ) -> None:
     if bit_depth not in (8, 16):
         raise CellsError(f"bit_depth is {bit_depth}; use 8 or 16")
@@ -119,6 +134,9 @@ def _check(
         raise CellsError(f"field_um is {field_um}; use 30 to 600 micrometres")
     if not 0 <= rare <= 1:
         raise CellsError(f"rare is {rare}; use 0 to 1")
+    for name, factor in vars(conditions).items():
+        if not 0.1 <= factor <= 10:
+            raise CellsError(f"{name} is {factor}; use 0.1 to 10 times the usual")
 
 
 def plan_fields(
@@ -180,9 +198,11 @@ def _files(seed: int, job: _Job) -> list[str]:
     return [*colours, f"masks/{name}_cell.png", f"masks/{name}_nucleus.png"]
 
 
-def _write_field(output: Path, seed: int, bit_depth: int, mark: str, job: _Job) -> _Row:
+def _write_field(
+    output: Path, seed: int, bit_depth: int, conditions: Conditions, mark: str, job: _Job
+) -> _Row:
     rng = generator(seed, 1, job.number)
-    field = simulate_field(rng, job.size, job.line, job.antibody, job.pixel_um, bit_depth)
+    field = simulate_field(rng, job.size, job.line, job.antibody, job.pixel_um, bit_depth, conditions)
     planes = [*np.moveaxis(field.channels, -1, 0)]
     planes += [field.cell_labels.astype(np.uint16), field.nucleus_labels.astype(np.uint16)]
     for name, pixels in zip(_files(seed, job), planes, strict=True):

@@ -1,6 +1,6 @@
 """One simulated field of the Human Protein Atlas: four channels, masks and the labels of every cell."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from .fields import FloatImage
 from .hpa_cell import Cell
-from .hpa_culture import LINES, Culture, grow_culture
+from .hpa_culture import LINES, CellLine, Culture, grow_culture
 from .hpa_markers import chromatin, microtubules, reticulum
 from .hpa_proteins import INTERPHASE, NEGATIVE, SPINDLE, paint
 from .optics import add_noise, digitise, draw, draw_log, point_spread
@@ -35,6 +35,30 @@ class Antibody:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """How a field departs from the usual ones; every number is a factor, and 1 changes nothing.
+
+    Attributes:
+        blur: On the width of the point spread.
+        noise: On the standard deviation of the camera's noise.
+        brightness: On the grey values of all stains.
+        density: On the share of the field under cells, as far as there is room for them.
+    """
+
+    blur: float = 1.0
+    noise: float = 1.0
+    brightness: float = 1.0
+    density: float = 1.0
+
+    def crowd(self, line: CellLine) -> CellLine:
+        """Return the cell line at this density."""
+        return replace(line, coverage=(line.coverage[0] * self.density, line.coverage[1] * self.density))
+
+
+USUAL = Conditions()
+
+
+@dataclass(frozen=True)
 class SimulatedField:
     """A field of view with its truth.
 
@@ -58,6 +82,7 @@ def simulate_field(
     antibody: Antibody,
     pixel_um: float,
     bit_depth: int = 8,
+    conditions: Conditions = USUAL,
 ) -> SimulatedField:
     """Draw one field.
 
@@ -68,18 +93,19 @@ def simulate_field(
         antibody: The stain of the green channel.
         pixel_um: Side of a pixel in micrometres; .08 in the challenge.
         bit_depth: 8 or 16.
+        conditions: How it departs from the usual.
     """
     scale = 1 / pixel_um
     margin = round(_MARGIN * scale)
     canvas = (size[0] + 2 * margin, size[1] + 2 * margin)
     seen_in_division = not INTERPHASE.issuperset(antibody.labels)
     division = "some" if SPINDLE in antibody.labels else "rare" if seen_in_division else "never"
-    culture = grow_culture(rng, canvas, LINES[line], scale, division)
+    culture = grow_culture(rng, canvas, conditions.crowd(LINES[line]), scale, division)
     truth = _crop(culture, margin, size)
     classes = _express(rng, culture.cells, antibody)
     light = _stain(rng, culture, classes, antibody)
     window = (slice(margin, margin + size[0]), slice(margin, margin + size[1]))
-    image = _expose(rng, [plane[window] for plane in light], antibody, scale)
+    image = _expose(rng, [plane[window] for plane in light], antibody, scale, conditions)
     cells, nuclei, shown = truth
     return SimulatedField(digitise(rng, image, bit_depth), cells, nuclei, [classes[i] for i in shown])
 
@@ -147,11 +173,16 @@ def _stain(
 
 
 def _expose(
-    rng: np.random.Generator, planes: list[FloatImage], antibody: Antibody, scale: float
+    rng: np.random.Generator,
+    planes: list[FloatImage],
+    antibody: Antibody,
+    scale: float,
+    conditions: Conditions,
 ) -> FloatImage:
     """Light to grey values: (H, W, 4) float32 on a 0..255 scale."""
     signals = [draw_log(rng, (70, 230)), antibody.signal, draw_log(rng, (70, 210)), draw_log(rng, (60, 220))]
-    blur, halo = draw(rng, (0.06, 0.13)) * scale, draw(rng, (0.02, 0.18))
+    signals = [signal * conditions.brightness for signal in signals]
+    blur, halo = draw(rng, (0.06, 0.13)) * scale * conditions.blur, draw(rng, (0.02, 0.18))
     bleed = rng.uniform(0, 0.02)
     exposed = []
     for plane, signal in zip(planes, signals, strict=True):
@@ -159,7 +190,9 @@ def _expose(
         image = np.float32(signal) * (seen + np.float32(bleed) * planes[0])
         image = image + _specks(rng, image.shape, scale) * np.float32(signal * 0.5)
         image = image + np.float32(draw(rng, (-2.5, 2.0)))
-        exposed.append(add_noise(rng, image, draw_log(rng, (0.3, 1.5)), draw_log(rng, (0.1, 1.2)), 0.5))
+        read = draw_log(rng, (0.3, 1.5)) * conditions.noise
+        shot = draw_log(rng, (0.1, 1.2)) * conditions.noise**2
+        exposed.append(add_noise(rng, image, read, shot, 0.5))
     return np.stack(exposed, axis=-1)
 
 

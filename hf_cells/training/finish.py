@@ -52,7 +52,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
     """What the evaluation cannot know: the split's audit, and how the model was trained."""
     recipe, audit, processes = setup.recipe, setup.audit, setup.accelerator.num_processes
     options = recipe["data"]["options"]
-    unit = {"unit": _UNITS[options.get("split_by", "random")]} if hasattr(setup.task, "instances") else {}
+    unit = {"unit": _UNITS[options.get("split_by", "random")]} if _chooses_unit(recipe) else {}
     return {
         "dataset": {"name": _public_name(recipe), "simulated": _simulated(recipe)},
         "split": {
@@ -98,6 +98,12 @@ def _may_be_shown(recipe: dict[str, Any]) -> bool:
     """Whether pictures of the data may leave the run folder: simulated ones, and those whose terms allow it."""
     name = recipe["data"]["name"]
     return _simulated(recipe) or (name in dataset_names() and builder_class(name).redistributable)
+
+
+def _chooses_unit(recipe: dict[str, Any]) -> bool:
+    """Whether an option of the dataset says what its splits keep whole; elsewhere its groups do."""
+    name = recipe["data"]["name"]
+    return name in dataset_names() and hasattr(builder_class(name).BUILDER_CONFIGS[0], "split_by")
 
 
 def _public_name(recipe: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_hpa_fields import draw_culture, write_field
 
@@ -12,6 +13,8 @@ from hf_cells.errors import CellsError
 from hf_cells.inference.cell_segmentator import CellSegmentator, label_cell, label_nuclei
 from hf_cells.inference.cell_segmentator_labels import as_prediction
 from hf_cells.metrics import aggregate_instances, score_instances
+from hf_cells.models.image_processing_cells import CellInstanceImageProcessor
+from hf_cells.models.instance_targets import instance_targets
 
 
 def ap50(true, found):
@@ -121,16 +124,27 @@ def test_what_is_wrong_is_said(segmentator):
 
 
 class Pipe:
-    """Stands for a pipeline: gives fixed labels, remembers what it was shown."""
+    """Stands for a pipeline: gives fixed labels and the maps of which they are made, remembers what it was shown."""
 
-    def __init__(self, labels, channels, model_type="cell_unet_instance"):
+    def __init__(self, labels, channels, model_type="cell_unet_instance", names=None):
         self.labels, self.seen = labels, []
         config = type("Config", (), {"num_channels": channels, "model_type": model_type})
         self.model = type("Model", (), {"config": config})
+        self.image_processor = CellInstanceImageProcessor(channel_names=names)
 
     def __call__(self, image):
         self.seen.append(image.shape)
         return {"instance_labels": self.labels}
+
+    def preprocess(self, image):
+        self.seen.append(image.shape)
+        return {}
+
+    def forward(self, inputs):
+        foreground, boundary, distance = instance_targets(self.labels)
+        return {
+            "logits": torch.from_numpy(np.stack([20 * foreground - 10, 20 * boundary - 10, distance]))[None]
+        }
 
 
 def test_models_take_the_place_of_the_classical_engines():
@@ -144,3 +158,8 @@ def test_models_take_the_place_of_the_classical_engines():
         CellSegmentator(cell_model=of_nuclei, device="cpu")
     with pytest.raises(CellsError, match="no single cells"):
         CellSegmentator(Pipe(nuclei, 3, "cell_unet_semantic"), device="cpu")
+    cells_for_nuclei = Pipe(nuclei, 3, names=["red", "yellow", "blue"])
+    with pytest.raises(CellsError, match="takes red, yellow, blue, it has to take blue; are the models of"):
+        CellSegmentator(cells_for_nuclei, device="cpu")
+    with pytest.raises(CellsError, match="takes green, yellow, blue, it has to take red, yellow, blue"):
+        CellSegmentator(cell_model=Pipe(cells, 3, names=["green", "yellow", "blue"]), device="cpu")

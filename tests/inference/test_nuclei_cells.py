@@ -11,7 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from tiny_hpa_fields import draw_culture
 
-from hf_cells.inference.nuclei_cells import own_nuclei, segment_field, touches_border, with_missing_cells
+from hf_cells.inference.nuclei_cells import own_nuclei, segment_field, touches_border
+from hf_cells.inference.nuclei_cells_models import with_missing_cells
 from hf_cells.inference.nuclei_cells_nuclei import find_nuclei, typical_diameter
 from hf_cells.inference.nuclei_cells_scaling import enlarge_labels, shrink
 from hf_cells.metrics import aggregate_instances, score_instances

@@ -13,7 +13,7 @@ from hf_cells.errors import CellsError
 from hf_cells.simulate import simulate_hpa_single_cell
 from hf_cells.simulate.hpa import plan_fields
 from hf_cells.simulate.hpa_culture import LINES, grow_culture
-from hf_cells.simulate.hpa_field import COLOURS, Antibody, simulate_field
+from hf_cells.simulate.hpa_field import COLOURS, Antibody, Conditions, SimulatedField, simulate_field
 from hf_cells.simulate.hpa_markers import microtubules, reticulum
 from hf_cells.simulate.hpa_proteins import LABELS, NEGATIVE, SPINDLE, paint
 from hf_cells.simulate.writing import generator
@@ -94,6 +94,45 @@ def test_sixteen_bits(tmp_path):
     assert image.dtype == np.uint16 and image.max() > 300
 
 
+def test_conditions_change_the_look_and_nothing_else_when_they_are_usual():
+    def field(**factors: float) -> SimulatedField:
+        antibody = Antibody("A", (16,), (1.0,), 100.0)
+        return simulate_field(generator(9), (128, 128), "U2OS", antibody, 0.64, 8, Conditions(**factors))
+
+    def grain(one: SimulatedField) -> float:
+        """What changes from pixel to pixel outside of cells."""
+        return float(
+            np.abs(np.diff(one.channels[..., 2].astype(float), axis=0))[:60][one.cell_labels[:60] == 0].mean()
+        )
+
+    usual = field()
+    antibody = Antibody("A", (16,), (1.0,), 100.0)
+    assert (usual.channels == simulate_field(generator(9), (128, 128), "U2OS", antibody, 0.64).channels).all()
+    dim, blurred, noisy = field(brightness=0.3), field(blur=6), field(noise=5)
+    for other in (dim, blurred, noisy):
+        assert (other.cell_labels == usual.cell_labels).all()
+    red = usual.channels[..., 0].astype(float)
+    assert dim.channels[..., 0].mean() < 0.6 * red.mean()
+    edges = [np.abs(np.diff(one.channels[..., 2].astype(float), axis=1)).max() for one in (usual, blurred)]
+    assert edges[1] < 0.7 * edges[0]
+    assert grain(noisy) > 2 * grain(usual)
+    crowded, sparse = (
+        np.mean(
+            [
+                (
+                    simulate_field(
+                        generator(9, n), (128, 128), "U2OS", antibody, 0.64, 8, Conditions(density=d)
+                    ).cell_labels
+                    > 0
+                ).mean()
+                for n in range(4)
+            ]
+        )
+        for d in (1.6, 0.4)
+    )
+    assert crowded > 1.3 * sparse
+
+
 def test_other_images_are_neither_mixed_nor_replaced(tmp_path, folder):
     with pytest.raises(CellsError, match="not of this simulation"):
         simulate_hpa_single_cell(folder, **{**NUMBERS, "seed": 9})
@@ -111,6 +150,8 @@ def test_other_images_are_neither_mixed_nor_replaced(tmp_path, folder):
         ({"looks": []}, "no look"),
         ({"field_um": 5}, "field_um"),
         ({"rare": 2}, "rare"),
+        ({"blur": 0}, "blur is 0"),
+        ({"density": 11}, "density is 11"),
         ({"n_train": 0}, "n_train"),
         ({"workers": 0}, "workers"),
         ({"seed": -1}, "seed"),
