@@ -65,7 +65,8 @@ def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.
     if words[1] in ("serve", "demo"):  # they run until they are stopped; their own tests start them
         words.append("--help")
     if words[1] == "train":
-        words += [*SHORT, *CLASSIFICATION]
+        of_masks = words[words.index("--recipe") + 1] in ("hpa_nuclei", "hpa_whole_cells")
+        words += [*SHORT, *(SEGMENTATION if of_masks else CLASSIFICATION)]
     if words[1] == "search":
         words[words.index("--trials") + 1] = "1"
         words += ["--epochs", "1", "--output_dir", "search", "--no-final", *SHORT, *CLASSIFICATION]
@@ -110,6 +111,8 @@ def test_training_command(command: str, in_workplace: Path, tmp_path: Path) -> N
     short = [*SHORT, *(SEGMENTATION if segments else CLASSIFICATION)]
     if recipe == "blood_gmp_fast":
         short = [*SHORT, "model.config.hidden_sizes=[4,4,4,4,4,4,8]"]
+    if recipe in ("dsb2018_segformer", "dsb2018_upernet"):
+        short = [*SHORT, "augmentation.size=32", "evaluation.tune=false"]
     if recipe == "hep2_block_split":
         short.append("study={data.options.fold: [0, 1]}")
     if recipe == "glomeruli_padding_study":

@@ -127,8 +127,10 @@ def _default_config(dataset: str, model_type: str) -> str | None:
     """The configuration that bears the name of the model's kind, where the dataset has it."""
     from ..data.folders import CellFolder, looks_like_cell_folder
     from ..data.registry import builder_class, dataset_names
+    from ..training.task import task_of
 
-    kind = model_type.rpartition("_")[2]
+    task = task_of(model_type)
+    kind = task.splits_need if task else None
     if dataset in dataset_names():
         known = builder_class(dataset).BUILDER_CONFIGS
     else:

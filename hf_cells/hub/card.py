@@ -230,9 +230,12 @@ def _kind(config: Mapping[str, Any]) -> str:
 def _base_model(recipe: Mapping[str, Any]) -> str | None:
     """The model on the Hub whose weights training began with, where there is one."""
     model = recipe.get("model") or {}
-    backbone = (model.get("config") or {}).get("backbone")
-    named = model.get("pretrained_backbone") is True  # a folder of weights has no name on the Hub
-    return f"timm/{backbone}" if named and backbone and backbone != "alexnet" else None
+    backbone, ready = (model.get("config") or {}).get("backbone"), model.get("pretrained_backbone")
+    if backbone:
+        return f"timm/{backbone}" if ready is True and backbone != "alexnet" else None
+    # A folder of weights has no name on the Hub.
+    named = isinstance(ready, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", ready) and not Path(ready).exists()
+    return str(ready) if named else None
 
 
 def _metadata(

@@ -169,6 +169,14 @@ def _stage(folder: Path, staged: Path, repo_id: str) -> Path:
     return staged
 
 
+def is_native(config: dict[str, Any]) -> bool:
+    """Whether a configuration is that of a model of transformers which our recipes train, so no code belongs to it."""
+    from ..models.loading import FAMILIES
+
+    family = FAMILIES.get(config.get("model_type", ""))
+    return family is not None and family.native
+
+
 def _complete_code(config: dict[str, Any], folder: Path) -> None:
     """Write the modules that are missing, and what Inference Endpoints looks for.
 
@@ -177,7 +185,7 @@ def _complete_code(config: dict[str, Any], folder: Path) -> None:
     from ..models.loading import FAMILIES
     from ..models.saving import write_code, write_handler
 
-    if config.get("model_type") not in FAMILIES:
+    if config.get("model_type") not in FAMILIES or is_native(config):
         return
     if any(not (folder / module).exists() for module in _code_files(config)):
         write_code(config["model_type"], folder)

@@ -13,7 +13,7 @@ from ..errors import CellsError
 from ..files import atomic_folder
 from .card import RESEARCH_USE, read_json
 from .demo_app.loading import Settings
-from .push import files_to_send
+from .push import files_to_send, is_native
 from .safety import refuse_secrets
 from .space_code import copy_modules
 from .space_examples import write_examples
@@ -58,6 +58,11 @@ def write_space(
             must not leave.
     """
     folder, output = _model_files(model), Path(output_dir)
+    if is_native(read_json(folder / "config.json", "save the model again")):
+        raise CellsError(
+            f"{model}: a Space runs the code of a model, and this is a model of transformers, which has none; the "
+            "Hub's own widget shows it, and `hf-cells demo` does here"
+        )
     if output.is_file() or (output.is_dir() and any(output.iterdir()) and not (output / _CODE).is_dir()):
         raise CellsError(f"{output}: exists and is no Space of hf-cells; choose an empty or new folder")
     local = Path(model).is_dir()

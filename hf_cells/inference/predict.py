@@ -147,7 +147,7 @@ def predict_files(
 
 
 def _of_several_classes(config: Any) -> bool:
-    return config.model_type.endswith("semantic") and len(config.id2label) > 2
+    return not config.model_type.endswith("instance") and len(config.id2label) > 2
 
 
 def _objects_of(prediction: dict[str, np.ndarray], several: bool, split: bool) -> _Objects:

@@ -22,6 +22,7 @@ from .configuration_cell_unet import CellUNetConfig, CellUNetInstanceConfig, Cel
 from .decisions import decide
 from .image_processing_cells import CellImageProcessor, CellInstanceImageProcessor, CellSemanticImageProcessor
 from .image_processing_classification import CellClassificationImageProcessor
+from .image_processing_native import NativeSemanticImageProcessor
 from .image_reading import read_image
 from .instance_decoding import DECODING_DEFAULTS, decode_instances
 from .instance_targets import INSTANCE_MAPS, instance_loss, instance_targets
@@ -34,6 +35,7 @@ from .modeling_cell_unet import (
     CellUNetForSemanticSegmentation,
     CellUNetPreTrainedModel,
 )
+from .native_segmentation import SegformerForSemanticSegmentation, UperNetForSemanticSegmentation
 from .pipeline_cell_classification import CellClassificationPipeline
 from .pipeline_cell_segmentation import CellSegmentationPipeline
 from .saving import save_model_repository
@@ -100,6 +102,9 @@ __all__ = [
     "CellUNetInstanceConfig",
     "CellUNetPreTrainedModel",
     "CellUNetSemanticConfig",
+    "NativeSemanticImageProcessor",
+    "SegformerForSemanticSegmentation",
+    "UperNetForSemanticSegmentation",
     "classification_loss",
     "decide",
     "decode_instances",

@@ -97,20 +97,7 @@ class CellUNetSemanticConfig(CellUNetConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
-        if (self.num_labels or 0) < 2:
-            raise ValueError("a semantic model needs two labels at least: the background is one of them")
-        if self.class_weights is not None and len(self.class_weights) != self.num_labels:
-            raise ValueError(
-                f"{len(self.class_weights)} class_weights for {self.num_labels} labels; give one each"
-            )
-        labels = set(map(str, (self.id2label or {}).values()))
-        grouped = [label for members in (self.class_groups or {}).values() for label in members]
-        if unknown := sorted(set(grouped) - labels):
-            raise ValueError(f"class_groups holds {unknown[0]!r}; the labels are {', '.join(sorted(labels))}")
-        if len(grouped) > len(set(grouped)) or set(self.class_groups or {}) & (labels - set(grouped)):
-            raise ValueError(
-                "class_groups: a label may be in one group only, and no group has a lone label's name"
-            )
+        check_classes(self)
 
 
 class CellUNetInstanceConfig(CellUNetConfig):
@@ -124,6 +111,27 @@ class CellUNetInstanceConfig(CellUNetConfig):
         super().__post_init__(**kwargs)
 
 
+def check_classes(config: Any) -> None:
+    """Refuse settings of a semantic model that do not agree with its labels, whatever its architecture.
+
+    Raises:
+        ValueError: Fewer than two labels, other than one weight for each, or groups of labels that it does not have.
+    """
+    if (config.num_labels or 0) < 2:
+        raise ValueError("a semantic model needs two labels at least: the background is one of them")
+    weights, groups = (getattr(config, name, None) for name in ("class_weights", "class_groups"))
+    if weights is not None and len(weights) != config.num_labels:
+        raise ValueError(f"{len(weights)} class_weights for {config.num_labels} labels; give one each")
+    labels = set(map(str, (config.id2label or {}).values()))
+    grouped = [label for members in (groups or {}).values() for label in members]
+    if unknown := sorted(set(grouped) - labels):
+        raise ValueError(f"class_groups holds {unknown[0]!r}; the labels are {', '.join(sorted(labels))}")
+    if len(grouped) > len(set(grouped)) or set(groups or {}) & (labels - set(grouped)):
+        raise ValueError(
+            "class_groups: a label may be in one group only, and no group has a lone label's name"
+        )
+
+
 def _checked_colours(colours: dict[str, Any] | None) -> dict[str, list[int]] | None:
     if colours is None:
         return None
@@ -134,4 +142,4 @@ def _checked_colours(colours: dict[str, Any] | None) -> dict[str, list[int]] | N
     return plain
 
 
-__all__ = ["CellUNetConfig", "CellUNetInstanceConfig", "CellUNetSemanticConfig"]
+__all__ = ["CellUNetConfig", "CellUNetInstanceConfig", "CellUNetSemanticConfig", "check_classes"]

@@ -9,8 +9,10 @@ from transformers import AutoConfig
 from ..errors import CellsError
 from .image_processing_cells import CellInstanceImageProcessor, CellSemanticImageProcessor
 from .image_processing_classification import CellClassificationImageProcessor
+from .image_processing_native import NativeSemanticImageProcessor
 from .modeling_cell_classification import CellForImageClassification
 from .modeling_cell_unet import CellUNetForInstanceSegmentation, CellUNetForSemanticSegmentation
+from .native_segmentation import SegformerForSemanticSegmentation, UperNetForSemanticSegmentation
 from .pipeline_cell_classification import CellClassificationPipeline
 from .pipeline_cell_segmentation import CellSegmentationPipeline
 
@@ -18,7 +20,8 @@ from .pipeline_cell_segmentation import CellSegmentationPipeline
 class Family(NamedTuple):
     """The classes that belong to one `model_type`.
 
-    `auto_model` is the Auto class under which the stock pipeline of the task looks for the model.
+    `auto_model` is the Auto class under which the stock pipeline of the task looks for the model. The model and the
+    processor of a `native` one are saved as those of transformers, so no code travels with them.
     """
 
     model: Any
@@ -26,6 +29,7 @@ class Family(NamedTuple):
     pipeline: Any
     task: str
     auto_model: str
+    native: bool = False
 
 
 _SEGMENTATION = (CellSegmentationPipeline, "cell-segmentation", "AutoModelForImageSegmentation")
@@ -36,6 +40,8 @@ FAMILIES: dict[str, Family] = {
         Family(CellUNetForSemanticSegmentation, CellSemanticImageProcessor, *_SEGMENTATION),
         Family(CellUNetForInstanceSegmentation, CellInstanceImageProcessor, *_SEGMENTATION),
         Family(CellForImageClassification, CellClassificationImageProcessor, *_CLASSIFICATION),
+        Family(SegformerForSemanticSegmentation, NativeSemanticImageProcessor, *_SEGMENTATION, native=True),
+        Family(UperNetForSemanticSegmentation, NativeSemanticImageProcessor, *_SEGMENTATION, native=True),
     )
 }
 
@@ -72,6 +78,8 @@ def pipeline(
         if config.model_type not in FAMILIES:
             raise ValueError(f"its model_type {config.model_type!r} is none of {', '.join(FAMILIES)}")
         family = FAMILIES[config.model_type]
+        if family.model.__name__ not in (config.architectures or [family.model.__name__]):
+            raise ValueError(f"it is a {config.architectures[0]}, which has another head")
         network = family.model.from_pretrained(source, config=config, dtype=torch.float32, **hub)
         processor = family.processor.from_pretrained(source, **hub)
     except (OSError, ValueError) as error:

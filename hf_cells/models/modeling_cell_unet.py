@@ -44,6 +44,11 @@ class CellUNetPreTrainedModel(CheckpointedModel):
     input_modalities: Any = ("image",)
     unet: UNet
 
+    @property
+    def multiple(self) -> int:
+        """Tiles of large images start at multiples of this, see `tiled_logits`."""
+        return self.unet.multiple
+
     def _maps(
         self, pixel_values: Tensor, output_hidden_states: bool | None
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:

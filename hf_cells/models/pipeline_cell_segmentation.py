@@ -116,7 +116,7 @@ class CellSegmentationPipeline(Pipeline):
                     pixel_values,
                     tile,
                     overlap,
-                    self.model.unet.multiple,
+                    self.model.multiple,
                 )
         finally:
             self.model.train(training)

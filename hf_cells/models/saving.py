@@ -9,13 +9,15 @@ from transformers.dynamic_module_utils import custom_object_save
 
 from ..errors import CellsError
 from ..files import atomic_folder
-from .loading import FAMILIES
+from .loading import FAMILIES, Family
 
 _WEIGHTS = "*.safetensors*"
 
 
 def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Path:
     """Write a folder that loads with and without this package (then by `trust_remote_code=True`).
+
+    The model of a native family is a model of transformers: plain files, no code.
 
     The folder appears, or is replaced, in one step. What else an older one held (card, figures, results) is kept.
 
@@ -25,36 +27,42 @@ def save_model_repository(model: Any, processor: Any, folder: str | Path) -> Pat
         folder: Where to; usually `model/` of a run.
 
     Returns:
-        The folder, with `model.safetensors`, `config.json`, `preprocessor_config.json`, the modules they name, and
-        the `handler.py` and `requirements.txt` of Inference Endpoints.
+        The folder, with `model.safetensors`, `config.json`, `preprocessor_config.json`, and unless it is native the
+        modules they name, and the `handler.py` and `requirements.txt` of Inference Endpoints.
 
     Raises:
         CellsError: When the folder cannot be written.
     """
     folder = Path(folder)
     family = FAMILIES[model.config.model_type]
-    config_class, model_class, pipeline_class = type(model.config), type(model), family.pipeline
-    # One class answers to several Auto classes: the task's own, the stock pipeline's, and AutoModel.
-    heads = {model_class._auto_class, family.auto_model, "AutoModel"}
-    model.config.auto_map = {
-        "AutoConfig": _reference(config_class),
-        **{head: _reference(model_class) for head in sorted(heads)},
-    }
-    model.config.custom_pipelines = {
-        family.task: {
-            "impl": _reference(pipeline_class),
-            "pt": [family.auto_model],
-            "type": "image",
-        }
-    }
+    if not family.native:
+        _name_code(model, family)
     with atomic_folder(folder) as temporary:
         if folder.is_dir():
             shutil.copytree(folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_WEIGHTS))
         model.save_pretrained(temporary)
         processor.save_pretrained(temporary)
-        custom_object_save(pipeline_class, temporary)
-        write_handler(model.config.to_dict(), temporary)
+        if not family.native:
+            custom_object_save(family.pipeline, temporary)
+            write_handler(model.config.to_dict(), temporary)
     return folder
+
+
+def _name_code(model: Any, family: Family) -> None:
+    """Say in the configuration which classes the modules beside it hold."""
+    # One class answers to several Auto classes: the task's own, the stock pipeline's, and AutoModel.
+    heads = {type(model)._auto_class, family.auto_model, "AutoModel"}
+    model.config.auto_map = {
+        "AutoConfig": _reference(type(model.config)),
+        **{head: _reference(type(model)) for head in sorted(heads)},
+    }
+    model.config.custom_pipelines = {
+        family.task: {
+            "impl": _reference(family.pipeline),
+            "pt": [family.auto_model],
+            "type": "image",
+        }
+    }
 
 
 def write_code(model_type: str, folder: str | Path) -> None:

@@ -1,7 +1,5 @@
 """The number format in which a served network computes."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -18,7 +16,7 @@ def _has_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return False
-    instructions: dict[str, Any] = torch.cpu.get_capabilities()
+    instructions = torch.cpu.get_capabilities()
     return bool(instructions.get("amx_bf16") or instructions.get("avx512_bf16"))
 
 

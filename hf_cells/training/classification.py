@@ -51,12 +51,6 @@ class ClassificationTask(Task):
                     "choose another split_seed or fold, or leave the class out of the data"
                 )
 
-    def classes(self) -> tuple[Any, Any]:
-        """Return the model's class and its image processor's."""
-        from .. import models
-
-        return models.CellForImageClassification, models.CellClassificationImageProcessor
-
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
         """Names of the classes, whether an image has several, and their weights where the recipe wants them."""
         names, train = class_names(splits), splits["train"]

@@ -24,6 +24,7 @@ from ..simulate import simulate_nuclei
 from .statistics import frequency_weights
 from .task import Rows, Task, finite, scored_in_parts
 
+SEMANTIC = ("cell_unet_semantic", "segformer", "upernet")
 FREQUENCY_POWERS = {"frequency": 1.0, "root_frequency": 0.5}
 
 # First the default, as `choose_thresholds` wants it.
@@ -132,12 +133,6 @@ class InstanceTask(SegmentationTask):
     instances = True
     truth = "instance_labels"
 
-    def classes(self) -> tuple[Any, Any]:
-        """Return the model's class and its image processor's."""
-        from .. import models
-
-        return models.CellUNetForInstanceSegmentation, models.CellInstanceImageProcessor
-
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
         """One class of objects."""
         if recipe["training"]["class_weights"] is not None or recipe["evaluation"]["merge_classes"]:
@@ -189,19 +184,19 @@ class InstanceTask(SegmentationTask):
 
 
 class SemanticTask(SegmentationTask):
-    """A class for every pixel."""
+    """A class for every pixel, by our U-Nets or by networks of transformers.
 
-    model_type = "cell_unet_semantic"
+    Args:
+        model_type: One of `SEMANTIC`.
+    """
+
     default_metric = "dice_per_image"
     splits_need = "semantic"
     instances = False
     truth = "semantic_mask"
 
-    def classes(self) -> tuple[Any, Any]:
-        """Return the model's class and its image processor's."""
-        from .. import models
-
-        return models.CellUNetForSemanticSegmentation, models.CellSemanticImageProcessor
+    def __init__(self, model_type: str = SEMANTIC[0]):
+        self.model_type = model_type
 
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
         """Classes and colours of the dataset, the groups to score, and the weights where the recipe wants them."""

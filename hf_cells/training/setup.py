@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env, set_seed
+from transformers import CONFIG_MAPPING
 
 from ..data.audit import published_leak, refuse_leaks
 from ..data.loading import load_dataset
 from ..data.samples import EpochBatches, EpochOrder, ImageRows, balanced_weights
 from ..errors import CellsError
+from ..models import CellUNetConfig
 from ..simulate import SIMULATORS
 from .checkpoints import list_checkpoints
 from .launch import check_launch, keep_memory, set_threads
@@ -161,15 +163,18 @@ def build_model(recipe: dict[str, Any], task: Task, splits: datasets.DatasetDict
     """Return the model and its image processor; what the data decides goes into the recipe."""
     settings = recipe["model"]
     model_class, processor_class = task.classes()
-    config_class = model_class.config_class
+    config_class, further = model_class.config_class, getattr(model_class, "further_settings", {})
+    known = {**vars(config_class()), **further, "num_labels": 0}
     _refuse_unknown("processor", recipe["processor"], vars(processor_class()))
-    _refuse_unknown("model.config", settings["config"], {**vars(config_class()), "num_labels": 0})
-    recipe["processor"] = resolve_normalisation(
-        processor_class, recipe["processor"], ImageRows(splits["train"]), recipe["seed"]
-    )
+    _refuse_unknown("model.config", settings["config"], known)
     try:
+        _refuse_unknown_backbone(settings["config"].get("backbone_config"))
+        recipe["processor"] = resolve_normalisation(
+            processor_class, recipe["processor"], ImageRows(splits["train"]), recipe["seed"]
+        )
         processor = processor_class(**recipe["processor"])
-        given = {"num_channels": processor.num_channels, **task.config(recipe, splits), **settings["config"]}
+        channels = {"num_channels": processor.num_channels} if "num_channels" in known else {}
+        given = {**channels, **further, **task.config(recipe, splits), **settings["config"]}
         given["id2label"] = {int(k): v for k, v in given["id2label"].items()}
         given.pop("num_labels", None)
         config = config_class(**given, label2id={v: k for k, v in given["id2label"].items()})
@@ -189,19 +194,21 @@ def _network(model_class: Any, config: Any, settings: dict[str, Any]) -> Any:
     return model_class(config)
 
 
-# What of a classifier's configuration belongs to its data and its training, not to its network.
+# What of a configuration belongs to the data and the training, not to the network.
 _OF_TRAINING = ["id2label", "label2id", "problem_type", "class_weights", "loss_name", "focal_gamma"]
 _OF_TRAINING += ["focal_alpha", "tversky_alpha", "tversky_beta"]
 _OF_TRAINING += ["label_smoothing", "calibration_temperature", "decision_thresholds", "thresholds_chosen_on"]
+_OF_TRAINING += ["class_colors", "class_groups", "use_auxiliary_head"]
 
 
 def _continued(model_class: Any, config: Any, source: str) -> Any:
-    """A saved model's network and weights; a classifier gets today's classes, and a new last layer where they differ
+    """A saved model's network and weights; all but U-Nets get today's classes, and a new last layer where they differ
     in number.
     """
     saved = model_class.config_class.from_pretrained(source)
-    for name in _OF_TRAINING if hasattr(saved, "calibration_temperature") else []:
-        setattr(saved, name, getattr(config, name))
+    for name in _OF_TRAINING if not isinstance(saved, CellUNetConfig) else []:
+        if hasattr(saved, name) or hasattr(config, name):
+            setattr(saved, name, getattr(config, name, None))
     return model_class.from_pretrained(source, config=saved, ignore_mismatched_sizes=True)
 
 
@@ -223,6 +230,19 @@ def _refuse_unknown(section: str, given: Mapping[str, Any], known: Mapping[str, 
         if name not in known:
             close = get_close_matches(name, known, 3) or sorted(k for k in known if not k.startswith("_"))
             raise CellsError(f"{section}.{name} is unknown; choose from: {', '.join(close)}")
+
+
+def _refuse_unknown_backbone(given: Any) -> None:
+    """The same for the configuration of transformers inside that of a network over a backbone."""
+    if given is not None:
+        section = "model.config.backbone_config"
+        kind = str(given.get("model_type") if isinstance(given, Mapping) else None)
+        if kind not in CONFIG_MAPPING:
+            raise CellsError(
+                f"{section}.model_type={kind!r} is no model of transformers; give convnext or swin"
+            )
+        further = dict.fromkeys(["model_type", "out_features", "out_indices"])
+        _refuse_unknown(section, given, {**vars(CONFIG_MAPPING[kind]()), **further})
 
 
 def _weights(data: dict[str, Any], rows: ImageRows, real: int) -> np.ndarray | None:

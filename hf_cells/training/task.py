@@ -36,9 +36,12 @@ class Task(ABC):
     def check_truth(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> None:
         """Refuse a dataset without the truth that this task learns from (CellsError)."""
 
-    @abstractmethod
     def classes(self) -> tuple[Any, Any]:
         """Return the model's class and its image processor's."""
+        from ..models import FAMILIES
+
+        family = FAMILIES[self.model_type]
+        return family.model, family.processor
 
     @abstractmethod
     def config(self, recipe: dict[str, Any], splits: datasets.DatasetDict) -> dict[str, Any]:
@@ -95,9 +98,9 @@ def task_of(model_type: str) -> Task | None:
 
 def _tasks() -> list[Task]:
     from .classification import ClassificationTask
-    from .segmentation import InstanceTask, SemanticTask
+    from .segmentation import SEMANTIC, InstanceTask, SemanticTask
 
-    return [InstanceTask(), SemanticTask(), ClassificationTask()]
+    return [InstanceTask(), *map(SemanticTask, SEMANTIC), ClassificationTask()]
 
 
 def scored_in_parts(rows: Rows, accelerator: Accelerator) -> range:

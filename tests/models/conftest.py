@@ -88,6 +88,18 @@ def semantic_folder(semantic_model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def native_folder(tmp_path_factory) -> Path:
+    """A SegFormer of transformers itself, untrained."""
+    torch.manual_seed(0)
+    names = {0: "background", 1: "cell"}
+    sizes = {"hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1], "num_attention_heads": [1, 1, 2, 2]}
+    model_class = models.SegformerForSemanticSegmentation
+    model = model_class(model_class.config_class(**sizes, decoder_hidden_size=8, id2label=names))
+    processor = models.NativeSemanticImageProcessor(image_mean=[0.3, 0.4, 0.5], image_std=[0.2, 0.25, 0.3])
+    return models.save_model_repository(model.eval(), processor, tmp_path_factory.mktemp("repo") / "native")
+
+
+@pytest.fixture(scope="session")
 def classification_folder(classification_model, classification_processor, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("repo") / "textures"
     return models.save_model_repository(classification_model, classification_processor, folder)

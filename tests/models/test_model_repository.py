@@ -76,7 +76,7 @@ from transformers import (
     pipeline,
 )
 
-instances, masks, textures, image_file, out = sys.argv[1:]
+instances, masks, textures, native, image_file, out = sys.argv[1:]
 image = np.load(image_file)
 trust = {"trust_remote_code": True}
 results = {}
@@ -105,6 +105,12 @@ results["decided"] = np.array([entry["predicted"] for entry in pipe(image)])
 stock = pipeline("image-classification", model=textures, device="cpu", **trust)
 best = stock(Image.fromarray((image >> 8).astype(np.uint8)))[0]
 results["stock_score"], results["stock_label"] = np.array(best["score"]), np.array(best["label"])
+grey = Image.fromarray((image >> 8).astype(np.uint8))  # from here on no code but that of transformers
+model, processor = AutoModelForSemanticSegmentation.from_pretrained(native), AutoImageProcessor.from_pretrained(native)
+with torch.inference_mode():
+    results["native"] = model(**processor(grey, return_tensors="pt")).logits.numpy()
+segments = pipeline("image-segmentation", model=native, device="cpu")(grey)
+results["native_labels"] = np.array([segment["label"] for segment in segments])
 assert "hf_cells" not in sys.modules
 np.savez(out, **results)
 """
@@ -158,12 +164,12 @@ def test_a_classifier_answers_to_the_classes_of_its_task(classification_folder):
 
 
 def test_a_stranger_gets_the_same_numbers(
-    pipe, instance_folder, semantic_folder, classification_folder, tmp_path
+    pipe, instance_folder, semantic_folder, classification_folder, native_folder, tmp_path
 ):
     image, _ = draw_discs(200, size=(110, 95))
     np.save(tmp_path / "image.npy", image)
     folders = [instance_folder, semantic_folder, classification_folder]
-    arguments = [*folders, tmp_path / "image.npy", tmp_path / "out.npz"]
+    arguments = [*folders, native_folder, tmp_path / "image.npy", tmp_path / "out.npz"]
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -186,6 +192,14 @@ def test_a_stranger_gets_the_same_numbers(
         with torch.inference_mode():
             logits = ours.model(**ours.image_processor(image)).logits.numpy()
         np.testing.assert_array_equal(theirs[name], logits)
+    native = models.pipeline(native_folder, device="cpu")
+    with torch.inference_mode():
+        logits = native.model(**native.image_processor((image >> 8).astype(np.uint8))).logits
+    quarter = torch.from_numpy(theirs["native"])
+    enlarged = torch.nn.functional.interpolate(quarter, image.shape, mode="bilinear").numpy()
+    np.testing.assert_allclose(enlarged, logits.numpy(), atol=1e-4)
+    found = np.unique(native((image >> 8).astype(np.uint8))["semantic_mask"])
+    assert set(theirs["native_labels"]) == {["background", "cell"][label] for label in found}
     labels = pipe(image)["instance_labels"]
     assert labels.max() == 8
     np.testing.assert_array_equal(theirs["decoded"], labels)

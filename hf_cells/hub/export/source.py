@@ -36,7 +36,7 @@ class Source:
     @property
     def segments(self) -> bool:
         """Whether the model gives maps and takes images of any size."""
-        return hasattr(self.model, "unet")
+        return hasattr(self.model, "multiple")
 
     @property
     def finds_instances(self) -> bool:
@@ -47,7 +47,7 @@ class Source:
     def multiple(self) -> int:
         """Sides of what the exported network takes are multiples of this; 1 where it takes one size only."""
         if self.segments:
-            return int(self.model.unet.multiple)
+            return int(self.model.multiple)
         config = self.model.config
         sized = self.processor.size and self.processor.sizing != "variable"
         if sized or self.processor.crop_size or config.pooling == "flatten":

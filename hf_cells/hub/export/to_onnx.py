@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
+from .adaptive_pooling import pooled_by_matrices
 from .processor_settings import settings_of, write_settings
 from .source import Source
 from .to_torch_export import exported_program
@@ -25,8 +26,10 @@ def write(source: Source, folder: Path) -> list[str]:
 
 def write_onnx(source: Source, path: Path) -> int:
     """Write the network; return the version of its operators (opset)."""
+    with pooled_by_matrices(source.model):
+        traced = exported_program(source)
     program = torch.onnx.export(
-        exported_program(source),
+        traced,
         (),
         dynamo=True,
         input_names=["pixel_values"],
