@@ -22,6 +22,7 @@ from .folders import CellFolder, looks_like_cell_folder
 from .labelled_folders import LabelledFolder, looks_like_labelled_folder
 from .labelled_items import TABLE_OPTIONS
 from .registry import builder_class, dataset_names, script_sources
+from .simulated import is_simulated, mark_simulated
 
 BAD_DATA = (ValueError, OSError, DatasetGenerationError, datasets.exceptions.DatasetsError)
 
@@ -144,6 +145,8 @@ def _build(
         hash=source_fingerprint(builder_type, data_dir, config_kwargs),
         **config_kwargs,
     )
+    if is_simulated(data_dir):
+        mark_simulated(builder.info, builder.dataset_name)
     builder.download_and_prepare(num_proc=num_proc)
     if split is None:
         return builder.as_dataset()

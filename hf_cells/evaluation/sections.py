@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..data.samples import channel_columns
+from ..data.simulated import simulated_title
 from ..errors import CellsError
 from .results import describe_hardware, library_versions
 
@@ -50,7 +51,9 @@ def naming_image(image_id: str, split_name: str) -> Iterator[None]:
 def dataset_section(dataset: Any, fingerprint: str) -> dict[str, Any]:
     """Name, configuration and licence as the dataset knows them."""
     info = dataset.info
+    title = simulated_title(info)
     return {
+        **({"title": title} if title else {}),
         "name": info.dataset_name or info.builder_name or "unnamed",
         "config": info.config_name,
         "license": info.license or None,

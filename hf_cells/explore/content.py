@@ -3,7 +3,6 @@
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -11,6 +10,7 @@ import datasets
 from ..data.loading import own_builder
 from ..data.registry import builder_class, dataset_names
 from ..data.samples import channel_columns
+from ..data.simulated import is_simulated
 from ..errors import CellsError
 
 Labels = tuple[int, ...] | None  # class numbers of an image; None where it has no label
@@ -75,7 +75,6 @@ def read_content(
     mask_column = next(
         (column for column in ("instance_labels", "semantic_mask") if column in features), None
     )
-    place = Path(data_dir or name)
     return Content(
         label_column,
         _label_names(splits, label_column) if label_column else [],
@@ -85,8 +84,7 @@ def read_content(
         {
             "license": getattr(builder, "license", "unknown"),
             "redistributable": bool(getattr(builder, "redistributable", False)),
-            # Beside the files, or beside the stage of them that was given.
-            "simulated": any((folder / "simulated.csv").exists() for folder in (place, place.parent)),
+            "simulated": is_simulated(data_dir or name),
         },
     )
 

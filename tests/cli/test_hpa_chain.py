@@ -5,34 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, GradientState
+from tiny_training import TINY, alone  # noqa: F401  (a fixture)
 
 from hf_cells.inference.hpa_submission import read_submission
 from hf_cells.training.main import main as train
 
-TINY = [
+SETTINGS = [
+    *TINY,
     "model.config.hidden_sizes=[4,8]",
     "processor.size={height: 32, width: 32}",
-    "training.epochs=1",
     "training.samples_per_epoch=16",
     "training.batch_size=8",
-    "training.workers=0",
-    "training.threads=1",
-    "training.precision=fp32",
-    "training.memory_format=contiguous",
-    "training.trackers=[]",
-    "evaluation.n_resamples=20",
     "data.options={fold: 0}",
 ]
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """Train on the CPU and leave no state of a training behind."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -53,7 +40,7 @@ def test_from_simulated_fields_to_a_submission(cli, tmp_path):
         "--folds_of", "hpa/folds.csv", "--groups_csv", "hpa/antibodies.csv",
     )  # fmt: skip
     for recipe, data in (("hpa_cells_128", "cells"), ("hpa_fields", "hpa")):
-        train(["--recipe", recipe, "--data_dir", data, "--output_dir", f"runs/{recipe}", *TINY])
+        train(["--recipe", recipe, "--data_dir", data, "--output_dir", f"runs/{recipe}", *SETTINGS])
     done(
         "predict", "runs/hpa_cells_128/model", "hpa/train", "--format", "hpa", "--masks_dir", "cells/masks",
         "--image_model", "runs/hpa_fields/model", "--output_dir", "out",

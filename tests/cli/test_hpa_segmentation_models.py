@@ -5,36 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
+from tiny_training import TINY, alone  # noqa: F401  (a fixture)
 
 from hf_cells.inference.cell_segmentator import CellSegmentator, label_cell
 from hf_cells.training.main import main as train
 
-TINY = [
+SETTINGS = [
+    *TINY,
     "data.options={validation_fraction: 0.3, test_fraction: 0.3}",
     "model.config.hidden_sizes=[4,8]",
     "augmentation.size=48",
-    "training.epochs=1",
     "training.samples_per_epoch=4",
     "training.batch_size=2",
-    "training.workers=0",
-    "training.threads=1",
-    "training.precision=fp32",
-    "training.memory_format=contiguous",
-    "training.trackers=[]",
     "evaluation.tune=false",
-    "evaluation.n_resamples=20",
 ]
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """Train on the CPU and leave no state of a training behind."""
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -48,7 +35,7 @@ def test_from_simulated_fields_to_models_that_segment(cli, failing, tmp_path):
 
     done("simulate", "hpa_single_cell", "--output_dir", "sim", "--n_train", 9, "--size", 96, "field_um=60")
     for recipe in ("hpa_nuclei", "hpa_whole_cells"):
-        train(["--recipe", recipe, "--data_dir", "sim", "--output_dir", f"runs/{recipe}", *TINY])
+        train(["--recipe", recipe, "--data_dir", "sim", "--output_dir", f"runs/{recipe}", *SETTINGS])
         results = json.loads((tmp_path / "runs" / recipe / "results.json").read_text())
         assert results["split"]["leaks"] == 0 and np.isfinite(results["metrics"]["ap50_pooled"]["value"])
     nuclei_model, cell_model = (f"runs/{name}/model" for name in ("hpa_nuclei", "hpa_whole_cells"))
