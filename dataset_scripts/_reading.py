@@ -103,14 +103,8 @@ class ZipSource:
                     f"{self.locate(name)}: unpacks to over {MAX_MEMBER_BYTES:,} bytes; remove it from the zip"
                 )
             return self._open().read(name)
-        except (
-            zipfile.BadZipFile,
-            EOFError,
-            OSError,
-            RuntimeError,
-            NotImplementedError,  # what zipfile raises for a compression method that it does not know
-            zlib.error,
-        ) as error:
+        # RuntimeError: a password is wanted, or the compression is unknown.
+        except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, zlib.error) as error:
             raise ValueError(
                 f"{self.locate(name)}: cannot be read from the zip ({error}); download the zip again"
             ) from error

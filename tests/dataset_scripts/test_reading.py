@@ -165,6 +165,21 @@ def test_damaged_zips_are_named(tmp_path):
         ZipSource(str(path)).read("x.png")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "reason"), [(10, 99, "compression"), (8, 1, "password")], ids=["method", "encrypted"]
+)
+def test_members_that_zipfile_does_not_unpack(tmp_path, field, value, reason):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.png", b"pixels")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + field] = value  # in the central directory
+    content[field - 2] = value  # in the member's own header
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"a\.zip!x\.png: cannot be read from the zip .*{reason}"):
+        ZipSource(str(path)).read("x.png")
+
+
 def test_folders_skip_hidden_files_and_end_on_a_loop(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("a/b/x.png", "y.png", ".hidden", "a/.DS_Store"):
