@@ -13,28 +13,8 @@ from .hpa_cell import Cell
 from .hpa_markers import reticulum, spindle
 from .hpa_strokes import blobs, filaments, level, soften
 
-LABELS = (
-    "Nucleoplasm",
-    "Nuclear membrane",
-    "Nucleoli",
-    "Nucleoli fibrillar center",
-    "Nuclear speckles",
-    "Nuclear bodies",
-    "Endoplasmic reticulum",
-    "Golgi apparatus",
-    "Intermediate filaments",
-    "Actin filaments",
-    "Microtubules",
-    "Mitotic spindle",
-    "Centrosome",
-    "Plasma membrane",
-    "Mitochondria",
-    "Aggresome",
-    "Cytosol",
-    "Vesicles and punctate cytosolic patterns",
-    "Negative",
-)
-SPINDLE, NEGATIVE = LABELS.index("Mitotic spindle"), LABELS.index("Negative")
+# Labels are the numbers of the challenge, as the dataset script `hpa_single_cell` names them.
+SPINDLE, NEGATIVE = 11, 18
 _SPOTS = frozenset({2, 3, 5, 12, 15})
 # What a dividing cell has no place for: its nucleus is gone, its cytoskeleton is the spindle.
 INTERPHASE = frozenset({0, 1, 2, 3, 4, 5, 7, 8, 10})

@@ -15,7 +15,7 @@ from hf_cells.simulate.hpa import plan_fields
 from hf_cells.simulate.hpa_culture import LINES, grow_culture
 from hf_cells.simulate.hpa_field import COLOURS, Antibody, Conditions, SimulatedField, simulate_field
 from hf_cells.simulate.hpa_markers import microtubules, reticulum
-from hf_cells.simulate.hpa_proteins import LABELS, NEGATIVE, SPINDLE, paint
+from hf_cells.simulate.hpa_proteins import INTERPHASE, NEGATIVE, SPINDLE, paint
 from hf_cells.simulate.writing import generator
 
 NUMBERS = {"n_train": 5, "n_test": 2, "seed": 4, "size": (96, 80), "looks": ["HeLa", "BJ"]}
@@ -164,7 +164,14 @@ def test_wrong_numbers_are_refused(tmp_path, wrong, said):
 
 
 def test_labels_are_those_of_the_script():
-    assert LABELS == script.CLASS_NAMES and COLOURS == script.COLOURS
+    names = script.CLASS_NAMES
+    assert COLOURS == script.COLOURS and len(names) == NEGATIVE + 1
+    assert (names[SPINDLE], names[NEGATIVE]) == ("Mitotic spindle", "Negative")
+    # The two that are made of the reference stains.
+    assert (names[6], names[10]) == ("Endoplasmic reticulum", "Microtubules")
+    undivided = [name for name in names if name.startswith("Nucle")]
+    undivided += ["Golgi apparatus", "Intermediate filaments", "Microtubules"]
+    assert sorted(names[label] for label in INTERPHASE) == sorted(undivided)
 
 
 @pytest.fixture(scope="module")
