@@ -27,7 +27,7 @@ from rich.table import Table
 
 from hf_cells.data.folds import write_folds
 from hf_cells.inference.hpa_fields import FieldCells, FieldClassifier
-from hf_cells.inference.hpa_fusion import fuse_scores
+from hf_cells.inference.hpa_fusion import field_scores, fuse_scores
 from hf_cells.inference.segment_files import segment_files
 from hf_cells.inference.segment_files_fields import find_fields, read_field
 from hf_cells.metrics.classification import multilabel_metrics
@@ -213,7 +213,7 @@ def scores_of(method: str, one: Judged, draw: np.random.Generator) -> np.ndarray
         return cells
     if method == IMAGE:
         return np.broadcast_to(image, cells.shape)
-    return fuse_scores(cells, image)
+    return fuse_scores(cells, field_scores(cells, image))
 
 
 def measure(test: list[Judged], seed: int) -> dict[str, dict[str, Any]]:

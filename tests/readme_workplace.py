@@ -38,6 +38,7 @@ def make_images(folder: Path) -> None:
             Image.fromarray(pixels).save(place / f"{number}.png")
         labels.append(f"{number}.png,{name},patient{number // 4}")
     (folder / "my_labels" / "labels.csv").write_text("\n".join(labels))
+    shutil.copyfile(folder / "my_cells" / "round" / "0.png", folder / "cell.png")
     _white_cells(folder / "segmentation_WBC")
 
 
@@ -69,6 +70,7 @@ def finish_runs(
         + ["data.config=block_split", "data.options.pooled=false"],
         "blood_gmp": ["--recipe", "blood_gmp_fast", "--data_dir", smears, *short]
         + ["model.config.hidden_sizes=[4,4,4,4,4,4,8]"],
+        "my_cells": ["--recipe", "cells_classification", "--data_dir", "my_cells", *short, *classification],
         "blood_smears": ["--recipe", "blood_smear_unet_fast", "--data_dir", smears, *short, *segmentation],
     }
     here = Path.cwd()

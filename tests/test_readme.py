@@ -3,11 +3,13 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from loopback_hub import LoopbackHub, loopback_hub  # noqa: F401  (a fixture)
 from readme_workplace import finish_runs, make_images
 
 ROOT = Path(__file__).parent.parent
@@ -51,7 +53,13 @@ def call(function: Callable[..., object], *arguments: object) -> int:
     return 0
 
 
-@pytest.mark.parametrize("command", commands_of("hf-cells"))
+def is_sent(command: str) -> bool:
+    """Whether a command sends something to the Hub."""
+    words = shlex.split(command)
+    return words[:2] in (["hf-cells", "push"], ["hf-cells", "push-dataset"]) and "--dry-run" not in words
+
+
+@pytest.mark.parametrize("command", [c for c in commands_of("hf-cells") if not is_sent(c)])
 def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hf_cells.cli import main
 
@@ -72,6 +80,25 @@ def test_hf_cells_command(command: str, in_workplace: Path, monkeypatch: pytest.
         words += ["--epochs", "1", "--output_dir", "search", "--no-final", *SHORT, *CLASSIFICATION]
     monkeypatch.setattr(sys, "argv", words)
     assert call(main) == 0, command
+
+
+def test_what_is_pushed_predicts_in_one_line(
+    in_workplace: Path,
+    loopback_hub: LoopbackHub,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The README's push goes to a Hub on this machine, and its one line of Python runs in a process of its own."""
+    from hf_cells.cli import main
+
+    monkeypatch.setenv("HF_TOKEN", loopback_hub.token)
+    (push,) = [c for c in COMMANDS if is_sent(c)]
+    monkeypatch.setattr(sys, "argv", [*shlex.split(push), "--endpoint", loopback_hub.endpoint])
+    assert call(main) == 0, push
+    (line,) = [shlex.split(c) for c in COMMANDS if c.startswith("python -c ")]
+    environment = {**os.environ, **loopback_hub.environment}
+    done = subprocess.run([sys.executable, *line[1:]], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"'label': '(round|square)', 'score': 0\.\d+", done.stdout)
 
 
 def training_arguments(command: str) -> list[str]:
@@ -134,5 +161,6 @@ def test_every_command_is_covered() -> None:
         if words[:2] == ["python", words[1]] and words[1].startswith("benchmarks/"):
             compile((ROOT / words[1]).read_text(), words[1], "exec")
         else:
-            assert words[:2] == ["pip", "install"] or "torchrun" in words, command
+            known_here = words[:2] in (["pip", "install"], ["python", "-c"]) or words == ["hf", "auth", "login"]
+            assert known_here or "torchrun" in words, command
     assert os.environ.get("MPLBACKEND") == "Agg"
