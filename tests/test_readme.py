@@ -161,6 +161,10 @@ def test_every_command_is_covered() -> None:
         if words[:2] == ["python", words[1]] and words[1].startswith("benchmarks/"):
             compile((ROOT / words[1]).read_text(), words[1], "exec")
         else:
-            known_here = words[:2] in (["pip", "install"], ["python", "-c"]) or words == ["hf", "auth", "login"]
+            known_here = words[:2] in (["pip", "install"], ["python", "-c"]) or words == [
+                "hf",
+                "auth",
+                "login",
+            ]
             assert known_here or "torchrun" in words, command
     assert os.environ.get("MPLBACKEND") == "Agg"
