@@ -14,7 +14,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import CellsError
 
 Rows = Sequence[dict[str, Any]]
 
@@ -51,11 +50,9 @@ class Task(ABC):
     def samples(self, recipe: dict[str, Any], rows: Rows, processor: Any) -> Dataset[dict[str, Tensor]]:
         """Return the augmented training samples."""
 
+    @abstractmethod
     def extra_rows(self, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return simulated rows that join the training split."""
-        if recipe["data"]["simulated_extra"]:
-            raise CellsError("data.simulated_extra is for models that find nuclei; set it to 0")
-        return []
+        """Return the `data.simulated_extra` simulated rows that join the training split."""
 
     @abstractmethod
     def metric_names(self) -> list[str]:
