@@ -156,12 +156,7 @@ def train_model(folder: Path, data: Path, overrides: list[str], seed: int) -> Pa
     recipe = load_recipe(name, [*overrides[1:], f"data.options.fold={TEST_FOLD}"])
     recipe |= {"output_dir": str(folder / "run"), "seed": seed}
     recipe["data"]["data_dir"] = str(data)
-    recipe["training"] |= {
-        "workers": 0,
-        "trackers": [],
-        "precision": "fp32",
-        "memory_format": "channels_last",
-    }
+    recipe["training"] |= {"workers": 0, "trackers": []}
     setup, _ = prepare(recipe, None)
     state = train(setup)
     model = setup.model.float().to("cpu").eval()

@@ -107,6 +107,7 @@ def render_card(
         pipelines=[*config.get("custom_pipelines", {}), metadata.pipeline_tag],
         commands=reproduction(results, recipe or {}, repo_id or UNNAMED),
         recipe=yaml.safe_dump(_without_folders(recipe), sort_keys=False).strip() if recipe else None,
+        simulated_extra=bool(((recipe or {}).get("data") or {}).get("simulated_extra")),
         figures=sorted(figures, key=_telling),
         research_use=RESEARCH_USE,
     )

@@ -44,6 +44,13 @@ def test_a_card_says_what_was_measured(results: dict[str, Any]) -> None:
     assert "\n\n\n" not in text and "{{" not in text.replace("{{hf-cells contributors}}", "")
 
 
+def test_simulated_images_in_the_training_are_told(results: dict[str, Any]) -> None:
+    plain, mixed = (
+        render(results, recipe={"data": {"name": "hep2", "simulated_extra": count}}).text for count in (0, 8)
+    )
+    assert "Simulated images joined" in mixed and "Simulated images joined" not in plain
+
+
 def test_metadata_survive_a_round_trip(results: dict[str, Any], tmp_path: Path) -> None:
     card = render(results, repo_id="lab/nuclei", examples=["examples/purple cells.png"])
     card.save(tmp_path / "README.md")
