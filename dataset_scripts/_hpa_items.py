@@ -172,8 +172,8 @@ def read_labels(where: str, image_id: str, text: str | None) -> list[int]:
     for part in (text or "").split("|"):
         if not part.strip().isdecimal() or int(part) >= len(CLASS_NAMES):
             raise ValueError(
-                f"{where}: label {part.strip()!r} of {image_id} is none of 0 to {len(CLASS_NAMES) - 1}; "
-                "write the numbers of the labels with | between them"
+                f"{where}: label {part.strip()!r} of {image_id} is none of 0 to {len(CLASS_NAMES) - 1} "
+                f"({CLASS_NAMES[0]} to {CLASS_NAMES[-1]}); write the numbers of the labels with | between them"
             )
         labels.add(int(part))
     return sorted(labels)

@@ -1,11 +1,13 @@
 """Atomic writing: a reader sees the old file or the new one, never half of one."""
 
+import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .errors import CellsError
 
@@ -60,7 +62,44 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
 
 
+def place_of(path: str | os.PathLike[str]) -> str:
+    """Name a file or folder in a record that may be published: its own name, and a hash in place of where it lies."""
+    full = os.path.abspath(path)
+    digest = hashlib.sha256(full.encode(errors="surrogateescape")).hexdigest()
+    return f"{os.path.basename(full)} ({digest[:8]})"
+
+
+def refuse_other(
+    folder: Path, what: str, held: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None
+) -> None:
+    """Let an output folder be replaced by the call that wrote it only.
+
+    Args:
+        folder: Where outputs lie already.
+        what: They are, such as "library".
+        held: Settings that they were written with; None where they are not known.
+        wanted: Settings of now; None when they are not known.
+
+    Raises:
+        CellsError: The settings differ.
+    """
+    remedy = "choose another folder, or delete this one"
+    if held is None or wanted is None:
+        raise CellsError(f"{folder}: holds a {what} already, made with settings that are not known; {remedy}")
+    for key in {**wanted, **held}:
+        there, now = held.get(key), wanted.get(key)
+        if there != now:
+            raise CellsError(f"{folder}: holds another {what} ({key} {there} there, {now} now); {remedy}")
+
+
+def file_in_the_way(folder: Path) -> Path | None:
+    """Return what is a file where a folder is wanted: the path itself, or one above it."""
+    return next((path for path in (folder, *folder.parents) if path.is_file()), None)
+
+
 def _cannot_write(target: Path, error: OSError) -> CellsError:
+    if place := file_in_the_way(target.parent):
+        return CellsError(f"cannot write {target}: {place} is a file; give a folder")
     return CellsError(
         f"cannot write {target}: {error.strerror or error}; free space or choose another output folder"
     )

@@ -26,6 +26,8 @@ def quiet_libraries() -> None:
             os.environ[variable] = "error"
             logging.getLogger(library).setLevel(logging.ERROR)
     logging.getLogger("transformers.pipelines.base").addFilter(_worth_reading)
+    # What it logs of a damaged TIFF is told again, in our own line that names the file and the remedy.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
     with warnings.catch_warnings(action="ignore"):  # of a switch that the environment overrules
         if "transformers" in sys.modules:  # takes the bars of downloads with its own

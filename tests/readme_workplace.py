@@ -70,6 +70,7 @@ def finish_runs(
         + ["data.config=block_split", "data.options.pooled=false"],
         "blood_gmp": ["--recipe", "blood_gmp_fast", "--data_dir", smears, *short]
         + ["model.config.hidden_sizes=[4,4,4,4,4,4,8]"],
+        "my_images": ["--recipe", "dsb2018_instance", "--data_dir", "my_images", *short, *segmentation],
         "my_cells": ["--recipe", "cells_classification", "--data_dir", "my_cells", *short, *classification],
         "blood_smears": ["--recipe", "blood_smear_unet_fast", "--data_dir", smears, *short, *segmentation],
     }

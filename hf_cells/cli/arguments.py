@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import CellsError
+from ..files import file_in_the_way
 
 # What every verb that reads a dataset by its name takes.
 Config = Annotated[str | None, typer.Argument(help="Configuration, such as instance.")]
@@ -78,5 +79,7 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
+    if place := file_in_the_way(folder):
+        raise CellsError(f"cannot write into {folder}: {place} is a file; give a folder")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise CellsError(f"cannot write into {folder}: {reason}; choose another place")

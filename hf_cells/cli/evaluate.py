@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # The leak check decodes every image of every split: up to so many stored bytes, seconds to a minute.
 _CHEAP_TO_AUDIT = 256e6
+_CLASSIFICATION, _SEGMENTATION = "cell-classification", "cell-segmentation"  # tasks of pipelines
 
 
 def evaluate(
@@ -64,6 +65,7 @@ def evaluate(
         make_folder(folder)
 
     from .. import evaluation as ev
+    from ..data.empty_masks import told_of_empty_masks
     from ..data.loading import load_dataset
     from ..quiet import quiet_libraries
 
@@ -73,7 +75,9 @@ def evaluate(
     if not config and not options:
         config, options = _as_trained(trained, dataset)
     config = config or _default_config(dataset, pipe.model.config.model_type)
+    _check_kind(model, pipe.task, dataset, _kind_of_own(dataset, config, options))
     splits = load_dataset(dataset, config, data_dir=data_dir, **options)
+    _check_kind(model, pipe.task, dataset, _kind_of_rows(splits))
     images = _choose(splits, split)
     limit = limit if limit and limit < len(images) else None
     images, name = (images.select(range(limit)), f"{split}[:{limit}]") if limit else (images, split)
@@ -95,6 +99,8 @@ def evaluate(
         ev.draw_figures(measured, pipe, images, figures, splits=splits)
     typer.echo(ev.metrics_line(results))
     typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
+    if empty := told_of_empty_masks([images]):
+        typer.echo(f"warning: {empty}, the scores say nothing", err=True)
     if results["split"]["leaks"]:
         typer.echo(f"warning: {results['split']['audit']}: the numbers are too high", err=True)
 
@@ -136,6 +142,40 @@ def _default_config(dataset: str, model_type: str) -> str | None:
     else:
         known = CellFolder.BUILDER_CONFIGS if looks_like_cell_folder(dataset) else []
     return kind if kind in [one.name for one in known] else None
+
+
+def _kind_of_own(dataset: str, config: str | None, options: dict[str, Any]) -> str | None:
+    """The task that an own folder's truth is for, known before its rows are read: they may not load as another's."""
+    from ..data.labelled_folders import LabelledFolder
+    from ..data.loading import own_builder
+    from ..data.registry import dataset_names
+
+    if dataset in dataset_names() or not Path(dataset).is_dir():
+        return None
+    own = own_builder(dataset, config, options)
+    return None if own is None else _CLASSIFICATION if own is LabelledFolder else _SEGMENTATION
+
+
+def _kind_of_rows(splits: "datasets.DatasetDict") -> str | None:
+    """The one task that the rows have the truth for; None where they have it for both, or for neither."""
+    columns = {name for rows in splits.values() for name in rows.column_names}
+    labels, masks = columns & {"label", "labels"}, columns & {"instance_labels", "semantic_mask"}
+    return None if bool(labels) == bool(masks) else _CLASSIFICATION if labels else _SEGMENTATION
+
+
+def _check_kind(model: str, task: str, dataset: str, kind: str | None) -> None:
+    """Refuse data for the other kind of model, as `train` does."""
+    if kind in (None, task):
+        return
+    if kind == _CLASSIFICATION:
+        raise CellsError(
+            f"{model} segments, and {dataset} holds labelled images; evaluate a classifier on them, "
+            "or give images with masks"
+        )
+    raise CellsError(
+        f"{model} is a classifier, and {dataset} holds images with masks; evaluate a segmentation model on them, "
+        "or give labelled images"
+    )
 
 
 def _choose(splits: "datasets.DatasetDict", split: str) -> "datasets.Dataset":

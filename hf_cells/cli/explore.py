@@ -29,7 +29,8 @@ def explore(
     """Show what a dataset holds: labels, sizes, intensities, objects, masks, and examples of every class.
 
     explore.html is one file that a browser opens offline, with what to look for at every figure. It shows images:
-    keep it where the data may be. An image that cannot be read is named, counted and left out.
+    keep it where the data may be. An image of Parquet files that cannot be read is named, counted and left out; raw
+    files have to be whole, and the first that is not is named.
 
     \b
     Example:

@@ -28,7 +28,8 @@ def folds(
 ) -> None:
     """Divide fields or cells into folds that have their share of every label.
 
-    Cells of one field, and fields of one antibody where a table gives it, are never in two folds.
+    Labels are the numbers 0 to 18 with | between them. Cells of one field, and fields of one antibody where a table
+    gives it, are never in two folds.
 
     \b
     Example:
@@ -64,8 +65,7 @@ def folds(
 
 
 def _name(label: str) -> str:
-    """Number and name of a label of the single-cell challenge, any other label as it is."""
-    from ..dataset_scripts.hpa_single_cell import CLASS_NAMES
+    """Number and name of a label of the single-cell challenge."""
+    from ..dataset_scripts._hpa_items import CLASS_NAMES
 
-    known = label.isdecimal() and int(label) < len(CLASS_NAMES)
-    return f"{label} {CLASS_NAMES[int(label)]}" if known else label
+    return f"{label} {CLASS_NAMES[int(label)]}"

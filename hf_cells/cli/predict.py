@@ -75,7 +75,7 @@ def predict(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option("--weight", min=0, max=1, help="hpa: of the cell model in the fusion [0.5]."),
+        typer.Option("--weight", min=0, max=1, help="hpa: of the cell model in the fusion [0.2]."),
     ] = None,
     masks_dir: Annotated[
         Path | None,

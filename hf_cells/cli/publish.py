@@ -17,6 +17,10 @@ def card(
     repo_id: Annotated[
         str | None, typer.Option("--repo_id", help="owner/name for the commands on the card.")
     ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", help="Licence of your own images, such as cc-by-4.0.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="What to call your own images.")] = None,
     beside: Annotated[
         list[str] | None,
         typer.Option(
@@ -32,12 +36,17 @@ def card(
     \b
     Example:
       hf-cells card runs/nuclei/model
+      hf-cells card runs/my_cells/model --repo_id my-lab/my-cells --license cc-by-4.0 --title "cells of my lab"
       hf-cells card runs/hep2/model --beside runs/hep2_folds
     """  # noqa: D301
-    from ..hub.card import check_card, write_card
+    from ..hub.card import check_card, describe_data, write_card
 
-    if check and beside:
-        raise CellsError("--beside changes the card and --check only reads it; run one after the other")
+    if check and (beside or licence or title):
+        raise CellsError(
+            "--beside, --license and --title change the card and --check only reads it; run one after the other"
+        )
+    if licence or title:
+        describe_data(model_dir, licence=licence, title=title)
     if beside:
         from ..evaluation.beside import put_beside
 

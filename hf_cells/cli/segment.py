@@ -47,7 +47,7 @@ def segment(
 
     Writes label images, crops per colour, overlays, cells.csv and summary.json. The cells get the labels of their
     field. A run that was stopped is taken up where it was when the same line is run again. Fields that cannot be
-    segmented are named and left out, and the exit status is then 1.
+    segmented are named and left out, what an earlier run wrote of them is removed, and the exit status is then 1.
 
     \b
     Example:

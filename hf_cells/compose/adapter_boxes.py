@@ -103,9 +103,12 @@ def _read_json(files: SourceFiles, name: str) -> list[tuple[str, list[Box]]]:
             (
                 PurePosixPath(row["image_name"]).name,
                 _known(
-                    (str(o["type"]), float(b["x"]), float(b["y"]), float(b["w"]), float(b["h"]))
-                    for o in row["objects"]
-                    for b in [o["bbox"]]
+                    (
+                        (str(o["type"]), float(b["x"]), float(b["y"]), float(b["w"]), float(b["h"]))
+                        for o in row["objects"]
+                        for b in [o["bbox"]]
+                    ),
+                    files.where(name),
                 ),
             )
             for row in json.loads(files.read(name))
@@ -123,15 +126,20 @@ def _read_voc(files: SourceFiles, name: str) -> tuple[str, list[Box]]:
                 float(thing.findtext(f"bndbox/{key}", "")) for key in ("xmin", "ymin", "xmax", "ymax")
             )
             things.append((thing.findtext("name", ""), left, top, right - left, bottom - top))
-        return root.findtext("filename", ""), _known(things)
+        return root.findtext("filename", ""), _known(things, files.where(name))
     except (ElementTree.ParseError, ValueError, KeyError) as error:
         raise _broken(files.where(name), error, "filename and object/bndbox") from error
 
 
-def _known(things: Iterable[tuple[str, float, float, float, float]]) -> list[Box]:
+def _known(things: Iterable[tuple[str, float, float, float, float]], where: str) -> list[Box]:
     boxes = []
     for name, left, top, width, height in things:
         class_name = class_of(name)
+        if class_name is not None and min(width, height) < 0:
+            raise CellsError(
+                f"{where}: the box of {name!r} at x {left:g}..{left + width:g}, y {top:g}..{top + height:g} ends "
+                "before it begins; mend its annotation"
+            )
         if class_name is not None and width >= 2 and height >= 2:
             boxes.append(Box(class_name, int(left), int(top), int(left + width), int(top + height)))
     return boxes

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CellsError
+from ..files import place_of
 from ..progress import track
 from .adapter_boxes import cells_from_boxes
 from .adapter_masks import cells_from_masks
 from .adapter_single_cells import cells_from_single_images
 from .classes import CLASS_NAMES, RED_CELL_DIAMETER, SPLITS
 from .clumps import build_clumps
-from .library import Sample, write_library
+from .library import Sample, check_free, write_library
 from .raw_cells import RawCell, StainMatch, match_stains, stain_group, to_sample
 from .sample_splits import split_by_source_image
 from .simulated_cells import simulate_cell
@@ -32,25 +33,25 @@ def build_library(
     """Cut samples from source databases, bring them to one scale and stain, split them, write a library.
 
     Args:
-        output_dir: Folder to write; an earlier library there is replaced.
+        output_dir: Folder to write; an earlier library of the same settings is replaced.
         masks: Folders or zips of white cells with masks.
         boxes: Folders or zips of smears with boxes of red cells, infected red cells and platelets.
         single_cells: Folders or zips of images with one red cell each.
         seed: Of the split and of the platelet clumps.
 
     Raises:
-        CellsError: A source is missing or broken; names the file.
+        CellsError: A source is missing or broken (names the file), or the folder holds something else.
     """
-    cells = [
-        cell
-        for paths, adapter in (
-            (masks, cells_from_masks),
-            (boxes, cells_from_boxes),
-            (single_cells, cells_from_single_images),
-        )
-        for path in paths
-        for cell in adapter(path)
-    ]
+    sources = {"masks": masks, "boxes": boxes, "single_cells": single_cells}
+    named = {kind: [place_of(path) for path in paths] for kind, paths in sources.items()}
+    settings = {"simulated": False, **named, "seed": seed}
+    check_free(output_dir, settings)
+    adapters = {
+        "masks": cells_from_masks,
+        "boxes": cells_from_boxes,
+        "single_cells": cells_from_single_images,
+    }
+    cells = [cell for kind, paths in sources.items() for path in paths for cell in adapters[kind](path)]
     if not cells:
         raise CellsError(
             "no source images given; give folders or zips of them, or ask for a simulated library"
@@ -60,19 +61,24 @@ def build_library(
     splits = split_by_source_image([c.class_name for c in cells], [c.source_image for c in cells], seed)
     for cell, split in track(list(zip(cells, splits)), "Rescaling", total=len(cells)):
         samples.append(_sample_of(cell, split, stains[stain_group(cell)]))
-    return write_library(output_dir, _named([*samples, *_clumps(samples, seed)]))
+    return write_library(output_dir, _named([*samples, *_clumps(samples, seed)]), settings)
 
 
 def simulate_library(output_dir: str | Path, *, per_class: int = 40, seed: int = 0) -> Path:
     """Draw a library of plausible cells of all nine classes, each in a source image of its own.
 
     Args:
-        output_dir: Folder to write; an earlier library there is replaced.
+        output_dir: Folder to write; an earlier library of the same settings is replaced.
         per_class: Samples of each class, 3 or more; clumps are built from the platelets.
         seed: Same seed, same bytes.
+
+    Raises:
+        CellsError: Too few samples, or the folder holds something else.
     """
     if per_class < 3:
         raise CellsError(f"{per_class} samples of a class do not reach three splits; ask for 3 or more")
+    settings = {"simulated": True, "per_class": per_class, "seed": seed}
+    check_free(output_dir, settings)
     samples = []
     for class_id, class_name in enumerate(CLASS_NAMES[1:], start=1):
         if class_name == "platelet_clump":
@@ -101,7 +107,7 @@ def simulate_library(output_dir: str | Path, *, per_class: int = 40, seed: int =
             )
     splits = split_by_source_image([s.class_name for s in samples], [s.source_image for s in samples], seed)
     samples = [replace(sample, split=split) for sample, split in zip(samples, splits)]
-    return write_library(output_dir, _named([*samples, *_clumps(samples, seed)]))
+    return write_library(output_dir, _named([*samples, *_clumps(samples, seed)]), settings)
 
 
 def _simulated_glass(rng: np.random.Generator) -> tuple[float, float, float]:

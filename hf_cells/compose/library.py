@@ -18,10 +18,12 @@
 """
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,10 +32,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import CellsError
-from ..files import atomic_folder
+from ..files import atomic_folder, file_in_the_way, refuse_other
 from .classes import CLASS_IDS, CLASS_NAMES, SPLITS
 
 INDEX = "index.parquet"
+_SETTINGS = b"hf_cells.library"  # in the metadata of the index: what the library was made with
 
 
 @dataclass
@@ -115,15 +118,43 @@ class Library:
         return table
 
 
-def write_library(path: str | Path, samples: Iterable[Sample]) -> Path:
-    """Write PNGs and then the index; the folder appears at once, and replaces an earlier library.
+def check_free(path: str | Path, settings: Mapping[str, Any] | None) -> None:
+    """Refuse a folder that holds anything but a library of these settings, before the long work.
+
+    Raises:
+        CellsError: It holds something else.
+    """
+    target = Path(path)
+    if place := file_in_the_way(target):
+        raise CellsError(f"cannot write into {target}: {place} is a file; give a folder")
+    if (target / INDEX).is_file():
+        refuse_other(target, "library", _settings_of(target / INDEX), settings)
+    elif target.is_dir() and any(target.iterdir()):
+        raise CellsError(f"{target}: exists and is no sample library; choose an empty or new folder")
+
+
+def _settings_of(index: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(pq.read_schema(index).metadata[_SETTINGS])
+    except (pa.ArrowException, OSError, TypeError, KeyError, ValueError):  # damaged, or written without
+        return None
+
+
+def write_library(
+    path: str | Path, samples: Iterable[Sample], settings: Mapping[str, Any] | None = None
+) -> Path:
+    """Write PNGs and then the index; the folder appears at once.
+
+    Args:
+        path: The folder.
+        samples: What to write.
+        settings: What they were made with, JSON-able; an earlier library of the same settings is replaced.
 
     Raises:
         CellsError: The folder holds something else.
     """
     target = Path(path)
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / INDEX).is_file()):
-        raise CellsError(f"{target}: exists and is no sample library; choose an empty or new folder")
+    check_free(target, settings)
     rows: list[Mapping[str, object]] = []
     with atomic_folder(target) as folder:
         for sample in samples:
@@ -132,7 +163,8 @@ def write_library(path: str | Path, samples: Iterable[Sample]) -> Path:
             Image.fromarray(sample.rgba).save(place, compress_level=6)
             row = {f.name: getattr(sample, f.name) for f in fields(sample) if f.name != "rgba"}
             rows.append({"class": row.pop("class_name"), **row})
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), folder / INDEX)
+        schema = SCHEMA if settings is None else SCHEMA.with_metadata({_SETTINGS: json.dumps(settings)})
+        pq.write_table(pa.Table.from_pylist(rows, schema), folder / INDEX)
     return target
 
 

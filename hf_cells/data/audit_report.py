@@ -12,6 +12,7 @@ from . import audit_sections as sections
 from . import look_alikes, near_duplicates
 from .audit_sections import Findings, Label
 from .embeddings import embed_images
+from .empty_masks import told_of_empty_masks
 from .group_patterns import Groups, find_groupings, running_numbers
 from .image_scan import ImageScan, scan_images
 
@@ -99,6 +100,8 @@ def audit_dataset(
     sections.classes(found, class_names)
     sections.sizes(found)
     sections.unreadable(found)
+    if empty := told_of_empty_masks(splits.values()):
+        found.warnings.append(empty)
 
     equal = [(first, other) for first, *others in copies for other in others]
     pairs = np.concatenate([np.array(equal, np.int64).reshape(-1, 2), pairs])

@@ -27,6 +27,7 @@ from ..dataset_scripts._reading import (
     modality_of,
 )
 from ..errors import CellsError
+from .splits import check_split_options
 
 SPLIT_FOLDERS = {
     "train": ("train", "training", "tra"),
@@ -98,6 +99,7 @@ class CellFolder(datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
         if self.config.masks not in ("auto", "labels", "binary"):
             raise CellsError(f"masks={self.config.masks!r}: choose 'auto', 'labels' or 'binary'")
+        check_split_options(self.config)
         root = Path(self.config.data_dir)
         given = {
             split: find_pairs(folder, self.config.groups) for split, folder in split_folders(root).items()

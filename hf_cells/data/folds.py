@@ -10,10 +10,12 @@ from pathlib import Path
 from ..errors import CellsError
 from ..files import atomic_write
 from .fold_assignment import assign_folds
+from .hpa_tables import find_column, read_hpa_table, read_ids, read_label_numbers
+from .label_tables import LabelTable
 
 FOLD = "fold"
 _ID_COLUMNS, _PARENT_COLUMNS = ("cell_id", "id", "image_id"), ("parent_image_id", "parent", "field")
-_LABEL_COLUMNS, _SEPARATOR = ("label", "labels"), "|"
+_LABEL_COLUMNS = ("label", "labels")
 _NEIGHBOUR = "antibodies.csv"  # what a table of antibodies beside the labels is called
 _ANTIBODY_COLUMNS = ("antibody",)
 
@@ -53,8 +55,8 @@ def write_folds(
     known, of one antibody.
 
     Args:
-        train_csv: The table; labels are joined by "|". A column `fold` that it has is replaced.
-        output_csv: Where to write; may be the same file.
+        train_csv: The table; labels are numbers of the atlas, joined by "|". A column `fold` that it has is replaced.
+        output_csv: Where to write, with commas and in UTF-8 whatever the table has; may be the same file.
         n_folds: Number of folds.
         group_column: Column of the table whose values must stay whole too.
         groups_csv: Table with the columns ID and antibody; by default `antibodies.csv` beside `train_csv`
@@ -64,18 +66,18 @@ def write_folds(
         seed: Of the order among equals.
 
     Raises:
-        CellsError: A table is missing or lacks a column, or there are fewer groups than folds.
+        CellsError: A table is missing or lacks a column, an ID comes twice, a label is unknown, or there are fewer
+            groups than folds.
     """
     path = Path(train_csv)
-    header, rows = _read(path)
-    identity = _column(path, header, _ID_COLUMNS)
-    parent = _find(header, _PARENT_COLUMNS) or identity
-    label = _column(path, header, _LABEL_COLUMNS)
-    parents = [row[parent].strip() for row in rows]
-    labels = [[part.strip() for part in row[label].split(_SEPARATOR) if part.strip()] for row in rows]
+    table = read_hpa_table(path)
+    identity, label = _column(table, _ID_COLUMNS), _column(table, _LABEL_COLUMNS)
+    ids = read_ids(table, identity)
+    parents = table.cells(find_column(table, _PARENT_COLUMNS) or identity)
+    labels = [[str(number) for number in own] for own in read_label_numbers(table, label, ids)]
     ties = {"field": parents}
     if group_column is not None:
-        ties[group_column] = [row[_column(path, header, (group_column,))].strip() for row in rows]
+        ties[group_column] = table.cells(_column(table, (group_column,)))
     antibodies = _antibodies(path, groups_csv)
     if antibodies:
         ties["antibody"] = [antibodies.get(name, "") for name in parents]
@@ -88,20 +90,21 @@ def write_folds(
             raise CellsError(f"{folds_of}: the {what} {divided[0]} is in several folds; write the folds anew")
         _assert_whole(what, values, folds)
 
-    names = [name for name in header if name.lower() != FOLD]
+    kept = [index for index, name in enumerate(table.columns) if name.lower() != FOLD]
     with atomic_write(output_csv) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([*names, FOLD])
-        table.writerows([*(row[name] for name in names), fold] for row, fold in zip(rows, folds, strict=True))
+        writer = csv.writer(file)
+        writer.writerow([*(table.columns[index] for index in kept), FOLD])
+        for row, fold in zip(table.rows, folds, strict=True):
+            writer.writerow([*(row[index] for index in kept), fold])
     return _summary(folds, labels, _joined(list(ties.values())), n_folds, " and no ".join(ties))
 
 
 def _known_folds(path: Path, parents: Sequence[str], n_folds: int) -> list[int]:
-    header, rows = _read(path)
-    identity, fold = _column(path, header, _ID_COLUMNS), _find(header, (FOLD,))
+    table = read_hpa_table(path)
+    identity, fold = _column(table, _ID_COLUMNS), find_column(table, (FOLD,))
     if fold is None:
         raise CellsError(f"{path}: has no column {FOLD!r}; write it with `hf-cells folds`")
-    known = {row[identity].strip(): row[fold].strip() for row in rows}
+    known = dict(zip(read_ids(table, identity), table.cells(fold), strict=True))
     for parent in parents:
         value = known.get(parent, "")
         if not value.isdecimal() or int(value) >= n_folds:
@@ -162,44 +165,20 @@ def _summary(
 
 
 def _antibodies(path: Path, groups_csv: str | os.PathLike[str] | None) -> dict[str, str]:
-    table = Path(groups_csv) if groups_csv is not None else path.with_name(_NEIGHBOUR)
-    if groups_csv is None and not table.is_file():
+    place = Path(groups_csv) if groups_csv is not None else path.with_name(_NEIGHBOUR)
+    if groups_csv is None and not place.is_file():
         return {}
-    header, rows = _read(table)
-    identity, antibody = (_column(table, header, names) for names in (_ID_COLUMNS, _ANTIBODY_COLUMNS))
-    return {row[identity].strip(): row[antibody].strip() for row in rows}
+    table = read_hpa_table(place)
+    identity, antibody = (_column(table, names) for names in (_ID_COLUMNS, _ANTIBODY_COLUMNS))
+    return dict(zip(table.cells(identity), table.cells(antibody), strict=True))
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows = [row for row in reader if any(row.values())]
-            header = list(reader.fieldnames or ())
-    except FileNotFoundError:
-        raise CellsError(f"{path}: no such table; check the path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CellsError(f"{path}: is not a CSV ({error}); save it as comma-separated UTF-8") from None
-    except OSError as error:
-        raise CellsError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if not rows:
-        raise CellsError(f"{path}: has no rows; give a table with the columns ID and Label")
-    if None in {key for row in rows for key in row}:
-        raise CellsError(f"{path}: has rows with more cells than its header; mend the commas")
-    return header, rows
-
-
-def _find(header: Sequence[str], names: Sequence[str]) -> str | None:
-    known = {name.strip().lower(): name for name in header}
-    return next((known[name.lower()] for name in names if name.lower() in known), None)
-
-
-def _column(path: Path, header: Sequence[str], names: Sequence[str]) -> str:
-    found = _find(header, names)
+def _column(table: LabelTable, names: Sequence[str]) -> str:
+    found = find_column(table, names)
     if found is None:
         raise CellsError(
-            f"{path}: has no column {names[0]!r}; it has {', '.join(header)}, and needed are ID and Label, or "
-            "cell_id, parent_image_id and Label"
+            f"{table.path}: has no column {names[0]!r}; it has {', '.join(table.columns)}, and needed are ID and "
+            "Label, or cell_id, parent_image_id and Label"
         )
     return found
 

@@ -23,6 +23,7 @@ from ..errors import CellsError
 from . import folders, label_tables, labelled_items
 from .folders import SPLIT_FOLDERS, read_image_file
 from .labelled_items import Item, below_split, is_image, natural_order, read_items, tables_in
+from .splits import check_split_options
 
 logger = datasets.logging.get_logger(__name__)
 
@@ -82,6 +83,7 @@ class LabelledFolder(datasets.GeneratorBasedBuilder):
         return datasets.DatasetInfo(description="Microscopy images with class labels.")
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        check_split_options(self.config)
         root = Path(self.config.data_dir)
         items, several = read_items(root, self.config)
         label = datasets.ClassLabel(names=natural_order({name for item in items for name in item.classes}))

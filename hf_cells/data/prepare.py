@@ -1,7 +1,9 @@
 """Write a dataset as Parquet that plain `datasets.load_dataset(folder)` reads, with a dataset card."""
 
 import inspect
+import json
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,11 +14,17 @@ import numpy as np
 import yaml
 
 from ..errors import CellsError
-from ..files import atomic_folder
+from ..files import atomic_folder, file_in_the_way, place_of, refuse_other
 from ..progress import track
+from .empty_masks import told_of_empty_masks
 from .labelled_folders import LabelledFolder
 from .loading import load_dataset
 from .registry import builder_class, dataset_names
+
+logger = datasets.logging.get_logger(__name__)
+
+# At the end of the card, unseen: what the folder was written with.
+_RECORD = "<!-- hf-cells prepare {} -->\n"
 
 
 def prepare(
@@ -32,7 +40,7 @@ def prepare(
 ) -> Path:
     """Write `data/<split>-00000-of-0000n.parquet` for every split, and a README.md that describes them.
 
-    The folder appears at once when all is written; an earlier one of the same kind is replaced.
+    The folder appears at once when all is written; what an earlier call of the same settings wrote is replaced.
 
     Args:
         name: As in `load_dataset`.
@@ -48,15 +56,16 @@ def prepare(
         The folder.
 
     Raises:
-        CellsError: The data is bad, or `output_dir` holds something that this function did not write.
+        CellsError: The data is bad, or `output_dir` holds something that the same call did not write.
     """
-    output = Path(output_dir)
-    if output.is_file() or (output.is_dir() and any(output.iterdir()) and not _is_prepared(output)):
-        raise CellsError(f"{output}: exists and holds other files; choose an empty or new folder")
+    output, settings = Path(output_dir), _settings(os.fspath(name), config, data_dir, config_kwargs)
+    _check_free(output, settings)
     splits = load_dataset(
         name, config, data_dir=data_dir, cache_dir=cache_dir, num_proc=num_proc, **config_kwargs
     )
     assert isinstance(splits, datasets.DatasetDict)
+    if empty := told_of_empty_masks(splits.values()):
+        logger.warning(f"warning: {os.fspath(name)}: {empty}")
     with atomic_folder(output) as folder:
         (folder / "data").mkdir()
         for split, dataset in splits.items():
@@ -64,7 +73,8 @@ def prepare(
             for index in track(range(count), f"Writing {split}", total=count):
                 path = folder / "data" / f"{split}-{index:05d}-of-{count:05d}.parquet"
                 dataset.shard(count, index, contiguous=True).to_parquet(path)
-        (folder / "README.md").write_text(render_card(os.fspath(name), splits), encoding="utf-8")
+        card = render_card(os.fspath(name), splits) + _RECORD.format(_as_comment(settings))
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return output
 
 
@@ -204,6 +214,44 @@ def _class_table(splits: datasets.DatasetDict) -> list[str]:
     return rows
 
 
-def _is_prepared(folder: Path) -> bool:
-    card = folder / "README.md"
-    return (folder / "data").is_dir() and card.is_file() and "hf-cells" in card.read_text(errors="replace")
+def _settings(
+    name: str, config: str | None, data_dir: str | os.PathLike[str] | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What tells one prepared dataset from another, without the paths of this machine: the card may be published."""
+    own = name not in dataset_names() and os.path.isdir(name)
+    return {
+        "dataset": place_of(name) if own else name,
+        "config": config,
+        "data_dir": None if data_dir is None else place_of(os.path.expanduser(data_dir)),
+        "options": {
+            key: place_of(value) if isinstance(value, str) and os.path.isfile(value) else value
+            for key, value in sorted(options.items())
+        },
+    }
+
+
+def _as_comment(settings: Mapping[str, Any]) -> str:
+    """JSON that cannot end the comment around it."""
+    return json.dumps(settings, default=str).replace(">", "\\u003e")
+
+
+def _check_free(output: Path, settings: dict[str, Any]) -> None:
+    """Refuse a folder that holds anything but what the same call wrote, before the long work."""
+    if place := file_in_the_way(output):
+        raise CellsError(f"cannot write into {output}: {place} is a file; give a folder")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    card = output / "README.md"
+    text = card.read_text("utf-8", errors="replace") if card.is_file() else ""
+    if not (output / "data").is_dir() or "hf-cells" not in text:
+        raise CellsError(f"{output}: exists and holds other files; choose an empty or new folder")
+    refuse_other(output, "dataset", _recorded(text), json.loads(_as_comment(settings)))
+
+
+def _recorded(card: str) -> dict[str, Any] | None:
+    """The settings in a card; None where somebody took them out."""
+    found = re.search(_RECORD.format("({.*})"), card)
+    try:
+        return json.loads(found.group(1)) if found else None
+    except ValueError:
+        return None

@@ -150,17 +150,18 @@ def channel_columns(features: datasets.Features) -> list[str]:
 
 
 class ImageRows(Sequence[dict[str, Any]]):
-    """Rows of a dataset with their images as stored bytes, so that no decoder cuts 16 bits to 8; extra rows follow.
+    """Rows of a dataset with their images as stored bytes, so that no decoder cuts 16 bits to 8; `extra` rows follow.
 
     Where a dataset has a column for each channel, `image` is a dictionary of them, which `read_image` stacks.
     """
 
-    def __init__(self, dataset: Any, extra: Sequence[dict[str, Any]] = ()):
+    def __init__(self, dataset: Any):
         self.channels = channel_columns(dataset.features)
         columns = [name for name, feature in dataset.features.items() if isinstance(feature, datasets.Image)]
         for column in columns:
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
-        self.dataset, self.columns, self.extra = dataset, columns, list(extra)
+        self.dataset, self.columns = dataset, columns
+        self.extra: list[dict[str, Any]] = []
 
     def __len__(self) -> int:
         return len(self.dataset) + len(self.extra)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import datasets
 
@@ -37,6 +38,23 @@ def split_dataset(
     for row, side in enumerate(sides):
         rows[side].append(row)
     return datasets.DatasetDict({side: dataset.select(index) for side, index in rows.items() if index})
+
+
+def check_split_options(config: Any) -> None:
+    """Refuse options of an own folder that cannot cut its splits.
+
+    Args:
+        config: With `split_seed`, `validation_fraction` and `test_fraction`.
+
+    Raises:
+        CellsError: A fraction is no number from 0 to below 1, or the seed is no whole number.
+    """
+    for name in ("test_fraction", "validation_fraction"):
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            raise CellsError(f"{name}={value}: give a share from 0 to below 1, such as 0.2")
+    if isinstance(config.split_seed, bool) or not isinstance(config.split_seed, int):
+        raise CellsError(f"split_seed={config.split_seed}: give a whole number, such as 1")
 
 
 def shared_groups(splits: Mapping[str, datasets.Dataset]) -> dict[str, list[str]]:

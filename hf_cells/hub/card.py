@@ -14,7 +14,9 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ..data.registry import dataset_names
 from ..errors import CellsError
+from ..evaluation import write_results
 from ..files import atomic_write
 from .card_commands import reproduction
 from .card_problems import local_links, metadata_problems, prose_problems, sections, table_problems
@@ -112,6 +114,26 @@ def render_card(
         research_use=RESEARCH_USE,
     )
     return ModelCard(text)
+
+
+def describe_data(model_dir: str | Path, *, licence: str | None = None, title: str | None = None) -> None:
+    """Write into results.json what nobody but their owner can say of own images.
+
+    Args:
+        model_dir: Folder of a model.
+        licence: Of the images, as the Hub calls it, such as "cc-by-4.0".
+        title: What to call them.
+
+    Raises:
+        CellsError: The data are a dataset of this package, which has its own terms; or results.json is missing.
+    """
+    path = Path(model_dir) / "results.json"
+    results = read_json(path, "write it with `hf-cells evaluate`")
+    dataset = results.setdefault("dataset", {})
+    if dataset.get("name") in dataset_names():
+        raise CellsError(f"{dataset['name']} has its own title and licence; give yours for own folders only")
+    results["dataset"] = dataset | {k: v for k, v in {"license": licence, "title": title}.items() if v}
+    write_results(path, results)
 
 
 def write_card(model_dir: str | Path, repo_id: str | None = None) -> Path:
@@ -257,7 +279,7 @@ def _metadata(
             "cell-biology",
             *([] if kind == "classification" else [f"{kind}-segmentation"]),
         ],
-        datasets=[dataset["name"]],
+        datasets=[dataset["name"]] if dataset["name"] in dataset_names() else None,  # a folder has no page
         metrics=list(values),
         widget=[{"src": path, "example_title": Path(path).stem} for path in examples] or None,
         model_name=name,

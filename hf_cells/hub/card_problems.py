@@ -29,7 +29,7 @@ def metadata_problems(data: CardData, results: Mapping[str, Any]) -> Iterator[st
         if not isinstance(data.get(key), str):
             yield f"metadata: {key} is missing or no text"
     for key in ("tags", "datasets", "metrics"):
-        values = data.get(key)
+        values = data.get(key, [] if key == "datasets" else None)  # own folders have no page to name
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             yield f"metadata: {key} is missing or no list of texts"
     widget = data.get("widget", [])

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CellsError
@@ -73,6 +75,7 @@ def push_model(
         CellsError: When the folder is no model repository, holds pickled weights, has a card that does not pass
             `check_card`, or holds what must not leave (see `safety`); when the Hub refuses or is out of reach.
     """
+    check_repo_id(repo_id)
     with _staged(Path(folder), repo_id) as staged:
         files = files_to_send(staged)
         if problem := next(_problems(staged, files), None):
@@ -91,6 +94,17 @@ def push_model(
             tag=tag,
             message=commit_message or "Upload model with hf-cells",
         )
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raise a CellsError for what the Hub would not take as `owner/name`."""
+    try:
+        validate_repo_id(repo_id)
+        if "/" not in repo_id:
+            raise HFValidationError("it has no owner")
+    except HFValidationError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise CellsError(f"{repo_id!r} is no name on the Hub ({reason}); give owner/name") from error
 
 
 def files_to_send(folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from ..data.audit import leak_report, published_leak
 from ..data.prepare import Terms, prepare, render_card, terms_of
 from ..errors import CellsError
+from .push import check_repo_id
 from .push_dataset_picture import draw_samples
 from .push_upload import one_line, upload_files
 from .safety import identifying, refuse_secrets
@@ -63,6 +64,7 @@ def push_dataset(
         CellsError: The terms forbid it; the data is bad; a name of an image or group looks like a person's; the
             repository holds another configuration; the Hub refuses or is out of reach.
     """
+    check_repo_id(repo_id)
     terms = _terms(str(name), licence)
     if not terms.redistributable and not allow_restricted:
         raise CellsError(_refusal(str(name), terms))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..data.display import stretch_contrast
 from ..files import atomic_write
@@ -114,6 +114,8 @@ def _mounted(path: Path, side: int) -> np.ndarray:
         picture = Image.fromarray(stretch_contrast(read_image(path)))
     except FILE_ERRORS:
         return np.asarray(mount)
-    picture = ImageOps.contain(picture, (side, side), Image.Resampling.BICUBIC)
+    longest = max(picture.size)
+    fitting = tuple(max(1, round(length * side / longest)) for length in picture.size)  # a line keeps a pixel
+    picture = picture.resize(fitting, Image.Resampling.BICUBIC)
     mount.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return np.asarray(mount)

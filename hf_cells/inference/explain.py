@@ -25,6 +25,7 @@ from .outputs import (
     Summary,
     check_on_error,
     open_csv,
+    pixel_limit,
     without_outputs,
 )
 from .paths import PathLike, iter_image_paths, output_names
@@ -127,7 +128,7 @@ def explain_files(
     with open_csv(output / "explain.csv", COLUMNS) as csv:
         for place, (path, name) in track(jobs, "explaining", total=len(images)) if progress else jobs:
             try:
-                image = read_image(path)
+                image = read_image(path, pixel_limit(pipe))
                 found = explain_image(pipe, image, names, class_name)
                 picture = shown(image)
             except FILE_ERRORS as error:

@@ -13,7 +13,7 @@ from ..errors import CellsError
 from ..models.image_reading import read_image
 from ..progress import track
 from .cell_crops import CELL_COLUMNS, cell_rows
-from .hpa_fusion import EVEN, field_scores, fuse_scores
+from .hpa_fusion import CELL_WEIGHT, fuse_scores
 from .hpa_submission import FieldPrediction, field_prediction, write_submission
 from .nuclei_cells import segment_field
 from .nuclei_cells_engines import CLASSICAL, load_engines
@@ -65,7 +65,7 @@ class FieldClassifier:
     Args:
         cell_model: Classifier of single cells (recipe `hpa_cells_128`): folder, Hub name or pipeline.
         image_model: Classifier of fields (recipe `hpa_fields`) with the same labels, or None to do without.
-        weight: Of the cell in the fusion with its field, see `fuse_scores`.
+        weight: Of the cell model in the fusion, see `fuse_scores`.
         nuclei_model: "classical", or an instance model that finds nuclei.
         segmentation_model: "classical", or an instance model that finds whole cells.
         scale_factor: Scale of the segmentation, see `segment_field`.
@@ -80,7 +80,7 @@ class FieldClassifier:
         cell_model: Any,
         image_model: Any = None,
         *,
-        weight: float = EVEN,
+        weight: float = CELL_WEIGHT,
         nuclei_model: Any = CLASSICAL,
         segmentation_model: Any = CLASSICAL,
         scale_factor: float | None = None,
@@ -129,10 +129,9 @@ class FieldClassifier:
         if self.image_pipe is not None:
             planes = {colour: np.asarray(channels[colour]) for colour in COLOURS}
             image_scores = self.image_pipe.probabilities([planes])[0].astype(np.float64)
-            scores = fuse_scores(cell_scores, field_scores(cell_scores, image_scores), self.weight)
-            # A cell that is at the threshold of every witness is at that of the fusion.
-            of_field = field_scores(thresholds[None], _thresholds(self.image_pipe))
-            thresholds = fuse_scores(thresholds, of_field, self.weight)
+            scores = fuse_scores(cell_scores, image_scores, self.weight)
+            # A cell that is at the threshold of both models is at that of the fusion.
+            thresholds = fuse_scores(thresholds, _thresholds(self.image_pipe), self.weight)
         return FieldCells(cells, cell_scores, image_scores, scores, scores >= thresholds)
 
 

@@ -4,18 +4,18 @@ The labels of the challenge are those of fields. A model of fields learns them a
 which cell shows what; a model of single cells sees that, and learns from labels that many cells do not have. The
 winning solutions (Le et al. 2022, Nature Methods 19, 1221) therefore score every cell by both. Here it is the weighted
 geometric mean of the two probabilities. Unlike the arithmetic one it is a gate: what the field denies no cell can have;
-and within a field it leaves the cells in the order that the model of cells gives them. The weight is even unless told
-otherwise: labels of fields cannot choose it, because they do not say which cells have them.
+and within a field it leaves the cells in the order that the model of cells gives them.
 
-Of the field two witnesses speak: the model of fields, and all of its cells together, which one antibody has stained.
+The field is the surer witness, so it has most of the weight. Labels of fields cannot choose the weight, because they do
+not say which cells have them; simulated fields can, and benchmarks/hpa_weak_labels.py does it on validation fields.
 """
 
 import numpy as np
 
-EVEN = 0.5
+CELL_WEIGHT = 0.2
 
 
-def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float = EVEN) -> np.ndarray:
+def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float = CELL_WEIGHT) -> np.ndarray:
     """Weighted geometric mean `cell_scores ** weight * image_scores ** (1 - weight)`.
 
     Args:
@@ -29,17 +29,3 @@ def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the cells is {weight}; give 0 to 1")
     return np.asarray(cell_scores) ** weight * np.asarray(image_scores) ** (1 - weight)
-
-
-def field_scores(cell_scores: np.ndarray, image_scores: np.ndarray) -> np.ndarray:
-    """What a field shows: the geometric mean of what its model says and of the mean over its cells.
-
-    Args:
-        cell_scores: (n, K) probabilities of the field's cells; rows of NaN are left out.
-        image_scores: (K,) probabilities of the model of fields.
-
-    Returns:
-        (K,) probabilities; those of the model where there is no cell.
-    """
-    known = np.asarray(cell_scores)[~np.isnan(cell_scores).any(1)]
-    return fuse_scores(known.mean(0), image_scores) if len(known) else np.asarray(image_scores)

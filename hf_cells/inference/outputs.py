@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..errors import CellsError
 from ..files import atomic_write
+from ..models.image_reading import MAX_PIXELS
 
 CONTACT_SHEET = "contact_sheet.png"
 EXPLANATIONS, ANIMATION = "explanations", "explain.gif"
@@ -92,6 +93,11 @@ def check_on_error(on_error: str) -> None:
     """Refuse anything but "skip" and "raise" (ValueError)."""
     if on_error not in ("skip", "raise"):
         raise ValueError(f"on_error is {on_error!r}; choose 'skip' or 'raise'")
+
+
+def pixel_limit(pipe: Any) -> int:
+    """Return how many pixels the model's processor allows an image, or the usual limit where it says nothing."""
+    return getattr(getattr(pipe, "image_processor", None), "max_pixels", MAX_PIXELS)
 
 
 def without_outputs(images: list[Path], output: Path) -> list[Path]:

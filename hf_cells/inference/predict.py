@@ -22,6 +22,7 @@ from .outputs import (
     Summary,
     check_on_error,
     open_csv,
+    pixel_limit,
     without_outputs,
 )
 from .overlay import draw_classes, draw_instances
@@ -115,7 +116,7 @@ def predict_files(
         rle_csv = files.enter_context(open_csv(output / "rle.csv", RLE_COLUMNS)) if rle else None
         for path, name in track(jobs, "predicting", total=len(images)) if progress else jobs:
             try:
-                image = read_image(path)
+                image = read_image(path, pixel_limit(pipe))
                 prediction = pipe(image)
             except FILE_ERRORS as error:
                 summary.failed(path, error, on_error)

@@ -1,6 +1,7 @@
 """Segment folders of fields: label images, single cells, one table; what is done stays done."""
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,7 +19,7 @@ from .cell_crops import CELL_COLUMNS, cell_rows, write_crops
 from .nuclei_cells import segment_field
 from .nuclei_cells_engines import load_engines
 from .outputs import FILE_ERRORS, PredictionFailure, Summary, open_csv
-from .segment_files_fields import FieldFiles, find_fields, read_field
+from .segment_files_fields import COLOURS, FieldFiles, find_fields, read_field
 from .segment_files_overlay import draw_field
 from .writers import write_label_image, write_overlay
 
@@ -66,7 +67,8 @@ def segment_files(
 
     Writes `masks/<ID>_cell.png` and `masks/<ID>_nucleus.png` (16-bit labels; nucleus n lies in cell n),
     `cells/<ID>_cell_<n>_<colour>.png`, `overlays/<ID>.png`, `cells.csv` and `summary.json`. A field is done when its
-    mark `fields/<ID>.json` is written; the next run takes up after the last of them.
+    mark `fields/<ID>.json` is written; the next run takes up after the last of them. Of a field that fails, what an
+    earlier run wrote is removed: nobody shall take its masks for those of this run.
 
     Args:
         input_dir: Holds `<ID>_{red,green,blue,yellow}.png` or `.tif`, itself or its subfolders.
@@ -81,11 +83,12 @@ def segment_files(
         The summary; fields that failed are in its `failures`, the others are done.
 
     Raises:
-        CellsError: There is no field, a model cannot be loaded, or the outputs cannot be written.
+        CellsError: There is no field, the table is wrong or has a label that the atlas does not have, a model cannot
+            be loaded, or the outputs cannot be written.
     """
     settings, output = settings or Settings(), Path(output_dir)
     table = Path(train_csv) if train_csv is not None else None
-    fields = find_fields(Path(input_dir), table, [output / name for name in _FOLDERS])
+    fields = find_fields(Path(input_dir), table, [output / name for name in _FOLDERS], check_labels=True)
     for name in _FOLDERS:
         _make_folder(output / name)
     if workers == 1:
@@ -149,7 +152,7 @@ def _segment_one(
             cell_engine=cell_engine,
         )
         rows = cell_rows(one.field_id, labels.cells, one.label)
-        _remove_old(output, one.field_id)
+        _remove_outputs(output, one.field_id)
         write_label_image(output / "masks" / f"{one.field_id}_cell.png", labels.cells)
         write_label_image(output / "masks" / f"{one.field_id}_nucleus.png", labels.nuclei)
         write_overlay(output / "overlays" / f"{one.field_id}.png", draw_field(channels, labels))
@@ -160,7 +163,8 @@ def _segment_one(
             temporary.write_text(json.dumps(mark) + "\n", encoding="utf-8")
     except FILE_ERRORS as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        return reason if one.field_id in reason else f"{one.field_id}: {reason}"
+        reason = reason if one.field_id in reason else f"{one.field_id}: {reason}"
+        return reason + _remove_of_failed(output, one.field_id)
     return mark
 
 
@@ -190,11 +194,31 @@ def _read_mark(output: Path, one: FieldFiles, settings: Settings, crops: bool) -
     return mark
 
 
-def _remove_old(output: Path, field_id: str) -> None:
-    """Take away the mark first, then the crops of an earlier segmentation, which may have had more cells."""
-    (output / "fields" / f"{field_id}.json").unlink(missing_ok=True)
-    for path in (output / "cells").glob(f"{escape(field_id)}_cell_*.png"):
-        path.unlink()
+def _remove_of_failed(output: Path, field_id: str) -> str:
+    """Take away the outputs of a field that failed; return what to add to the reason, "" where there were none."""
+    try:
+        removed = _remove_outputs(output, field_id)
+    except OSError as error:
+        return f"; its outputs in {output} cannot be removed ({error.strerror}), remove them yourself"
+    return f"; its masks, crops and overlay in {output} are removed" if removed else ""
+
+
+def _remove_outputs(output: Path, field_id: str) -> bool:
+    """Take away what was written of a field, the mark first; return whether there was any of it.
+
+    An earlier segmentation may have had more cells, or enough of them for masks in TIFF.
+    """
+    names = [f"{field_id}_{what}{suffix}" for what in ("cell", "nucleus") for suffix in (".png", ".tif")]
+    files = [output / "fields" / f"{field_id}.json", output / "overlays" / f"{field_id}.png"]
+    files += [output / "masks" / name for name in names]
+    # The glob alone would also take the crops of a field that is called <ID>_cell_<something>.
+    crop = re.compile(rf"{re.escape(field_id)}_cell_\d+_({'|'.join(COLOURS)})\.png")
+    crops = (output / "cells").glob(f"{escape(field_id)}_cell_*.png")
+    files += [path for path in crops if crop.fullmatch(path.name)]
+    found = [path for path in files if path.exists()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return bool(found)
 
 
 def _make_folder(folder: Path) -> None:

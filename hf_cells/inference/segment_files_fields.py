@@ -1,6 +1,5 @@
 """Fields of view on disk: `<ID>_<colour>.png` (or TIFF) below a folder, and the CSV that names and labels them."""
 
-import csv
 import os
 import re
 from collections.abc import Iterable
@@ -30,7 +29,9 @@ class FieldFiles:
     doubles: tuple[Path, ...] = ()
 
 
-def find_fields(input_dir: Path, table: Path | None, leave_out: Iterable[Path] = ()) -> list[FieldFiles]:
+def find_fields(
+    input_dir: Path, table: Path | None, leave_out: Iterable[Path] = (), *, check_labels: bool = False
+) -> list[FieldFiles]:
     """List the fields of a folder, with those of its subfolders.
 
     Args:
@@ -38,12 +39,13 @@ def find_fields(input_dir: Path, table: Path | None, leave_out: Iterable[Path] =
         table: CSV with the columns `ID` and, where labels are known, `Label`: its fields in its order, whether they
             have files or not. Without one, all fields that have a file, by name.
         leave_out: Folders that are not searched.
+        check_labels: Refuse labels that the atlas does not have; who only predicts does not need them.
 
     Raises:
-        CellsError: The folder or the CSV is missing or empty, or has not these columns.
+        CellsError: The folder or the CSV is missing or empty, or has not these columns, or a field comes twice.
     """
     files, doubles = _files_by_field(input_dir, tuple(leave_out))
-    labels = _read_table(table) if table is not None else dict.fromkeys(sorted(files), "")
+    labels = _read_table(table, check_labels) if table is not None else dict.fromkeys(sorted(files), "")
     if not files:
         raise CellsError(
             f"{input_dir}: holds no field; files are named <ID>_red.png, _green, _blue and _yellow (PNG or TIFF)"
@@ -123,24 +125,24 @@ def _files_by_field(
     return files, doubles
 
 
-def _read_table(path: Path) -> dict[str, str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        raise CellsError(f"{path}: no such file; check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CellsError(f"{path}: cannot be read as CSV ({error}); save it as UTF-8") from error
-    if not rows or "ID" not in rows[0]:
-        raise CellsError(f"{path}: needs the columns ID,Label and a row for every field")
-    labels: dict[str, str] = {}
-    for row in rows:
-        name = (row["ID"] or "").strip()
-        if not name or "/" in name or "\\" in name or name in (".", ".."):
+def _read_table(path: Path, check_labels: bool) -> dict[str, str]:
+    # Imported here: it loads `datasets`, which the processes that segment do not need.
+    from ..data.hpa_tables import find_column, read_hpa_table, read_ids, read_label_numbers
+
+    table = read_hpa_table(path)
+    identity, label = find_column(table, ("ID",)), find_column(table, ("Label",))
+    if identity is None:
+        raise CellsError(
+            f"{path}: needs the columns ID,Label and a row for every field; it has {', '.join(table.columns)}"
+        )
+    ids = read_ids(table, identity)
+    for row, name in enumerate(ids):
+        if "/" in name or "\\" in name or name in (".", ".."):
             raise CellsError(
-                f"{path}: the ID {name!r} is no name of a field; it is the files' name before _red.png"
+                f"{table.where(row)}: the ID {name!r} is no name of a field; it is the files' name before _red.png"
             )
-        if name in labels:
-            raise CellsError(f"{path}: the ID {name} comes twice; keep one row")
-        labels[name] = (row.get("Label") or "").strip()
-    return labels
+    if label is None:
+        return dict.fromkeys(ids, "")
+    if check_labels:
+        read_label_numbers(table, label, ids)
+    return dict(zip(ids, table.cells(label), strict=True))

@@ -186,7 +186,8 @@ def _check_size(height: int, width: int, name: str, max_pixels: int, channels: i
         depth = f" x {channels}" if channels > MAX_CHANNELS else ""
         raise ValueError(
             f"{name}: {width} x {height}{depth} is over the limit of {max_pixels:,} pixels; "
-            "cut it into tiles or raise max_pixels"
+            "cut it into tiles, or raise max_pixels in the model's preprocessor_config.json "
+            "(of a server also --max_pixels)"
         )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .dsb2018 import simulate_dsb2018
 from .glomeruli import simulate_glomeruli
-from .hep2 import simulate_hep2, simulate_hep2_cell
+from .hep2 import simulate_hep2
 from .hpa import simulate_hpa_single_cell
 from .nuclei import LOOKS, SimulatedImage, simulate_nuclei
 
@@ -23,7 +23,6 @@ __all__ = [
     "simulate_dsb2018",
     "simulate_glomeruli",
     "simulate_hep2",
-    "simulate_hep2_cell",
     "simulate_hpa_single_cell",
     "simulate_nuclei",
 ]

@@ -102,21 +102,6 @@ def simulate_hep2(
     return output
 
 
-def simulate_hep2_cell(seed: int, index: int) -> tuple[NDArray[np.uint8], int]:
-    """Draw one cell of a specimen that has no other; the classes come in turn.
-
-    Args:
-        seed: Series of cells.
-        index: Which one; the same pair gives the same pixels.
-
-    Returns:
-        (78, 78) uint8, and the number of its class in `CLASSES`.
-    """
-    number = index % len(CLASSES)
-    specimen = draw_specimen(generator(seed, 3, number, index), CLASSES[number])
-    return render_cell(generator(seed, 4, number, index), specimen), number
-
-
 def plan_cells(
     sizes: tuple[int, int, int], seed: int, layout: str, duplicate_pairs: int | None
 ) -> list[_Job]:

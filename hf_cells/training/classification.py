@@ -17,7 +17,6 @@ from ..data.image_samples import ImageSamples, one_hot
 from ..errors import CellsError
 from ..metrics.classification import classification_metrics, multilabel_metrics
 from ..models.decisions import decide
-from ..simulate import simulate_hep2_cell
 from .task import Rows, Task, finite, scored_in_parts
 
 _BATCH = 64
@@ -78,14 +77,6 @@ class ClassificationTask(Task):
         augmentation = ImageAugmentation.from_dict(recipe["augmentation"])
         count = recipe["model"]["config"]["num_labels"]
         return ImageSamples(rows, processor, augmentation, num_labels=count, seed=recipe["seed"])
-
-    def extra_rows(self, recipe: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return cells from the procedural microscope, each of a specimen of its own."""
-        data = recipe["data"]
-        if data["simulated_extra"] and data["name"] != "hep2":
-            raise CellsError("data.simulated_extra is for hep2 and for models that find nuclei; set it to 0")
-        made = (simulate_hep2_cell(recipe["seed"] + 1_000_003, k) for k in range(data["simulated_extra"]))
-        return [{"image": pixels, "label": label} for pixels, label in made]
 
     def metric_names(self) -> list[str]:
         """Return what `validate` measures."""

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> None:
         raise CellsError(f"{resume} is no run folder: it has no recipe.yaml")
     recipe = load_recipe(resume / "recipe.yaml" if resume else options.recipe, options.overrides)
     if options.data_dir:
-        use_data(recipe, options.data_dir)
+        use_data(recipe, options.data_dir, options.overrides)
     if options.output_dir:
         recipe["output_dir"] = options.output_dir
     if options.seed is not None:
@@ -106,8 +106,11 @@ def run(options: argparse.Namespace) -> None:
     setup.accelerator.state.destroy_process_group()
 
 
-def use_data(recipe: dict[str, Any], data_dir: str) -> None:
-    """Point a recipe at the raw data of its dataset, or at an own folder of masks or of labelled images."""
+def use_data(recipe: dict[str, Any], data_dir: str, overrides: Sequence[str] = ()) -> None:
+    """Point a recipe at the raw data of its dataset, or at an own folder of masks or of labelled images.
+
+    Simulated images stay out of the training on an own folder, unless `overrides` ask for them.
+    """
     from ..data.labelled_folders import LabelledFolder, holds_classes_of
     from ..data.loading import own_builder
     from ..data.registry import builder_class, dataset_names
@@ -134,6 +137,8 @@ def use_data(recipe: dict[str, Any], data_dir: str) -> None:
             f"take one that can, such as --recipe {fitting}"
         )
     data |= {"name": path, "data_dir": None, "simulate": None}
+    if not any(override.startswith("data.simulated_extra=") for override in overrides):
+        data["simulated_extra"] = 0  # they look like the recipe's own dataset, not like somebody's images
     if own:
         known = vars(own.BUILDER_CONFIGS[0]).keys()
         of_named = vars(named.BUILDER_CONFIGS[0]).keys() if named else set()

@@ -35,6 +35,7 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any], layer_decay: floa
     name = arguments.pop("name")
     if name not in OPTIMISERS:
         raise CellsError(f"training.optimizer.name={name!r} is unknown; choose from: {', '.join(OPTIMISERS)}")
+    _check_rate(arguments.get("lr", 1e-3))
     decay = arguments.pop("weight_decay", 0.0)
     groups = []
     for parameters, factor in _by_rate(model, layer_decay):
@@ -49,6 +50,13 @@ def make_optimizer(model: nn.Module, settings: dict[str, Any], layer_decay: floa
         return OPTIMISERS[name](groups, **arguments)
     except (TypeError, ValueError) as error:
         raise CellsError(f"training.optimizer: {error}") from error
+
+
+def _check_rate(lr: Any) -> None:
+    """Refuse what is no rate: nan is text for YAML, and so is 1e-3 without a point."""
+    number = isinstance(lr, int | float) and not isinstance(lr, bool)
+    if not number or not math.isfinite(lr) or lr <= 0:
+        raise CellsError(f"training.optimizer.lr={lr}: give a number above 0, such as 1.0e-3")
 
 
 def _by_rate(model: Any, layer_decay: float | None) -> list[tuple[list[nn.Parameter], float]]:

@@ -13,6 +13,16 @@ FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 CASTS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def check_precision(precision: str, memory_format: str) -> None:
+    """Raise a CellsError for an unknown name."""
+    for name, value, known in (
+        ("precision", precision, ("auto", "fp32", *CASTS)),
+        ("memory_format", memory_format, ("auto", *FORMATS)),
+    ):
+        if value not in known:
+            raise CellsError(f"training.{name}={value!r} is unknown; choose from: {', '.join(known)}")
+
+
 def choose_precision(
     model: nn.Module, batch: dict[str, torch.Tensor], device: torch.device, precision: str, memory_format: str
 ) -> tuple[str, str, dict[str, float]]:
@@ -24,12 +34,7 @@ def choose_precision(
     Raises:
         CellsError: An unknown name, or fp16 on a CPU.
     """
-    for name, value, known in (
-        ("precision", precision, ("auto", "fp32", *CASTS)),
-        ("memory_format", memory_format, ("auto", *FORMATS)),
-    ):
-        if value not in known:
-            raise CellsError(f"training.{name}={value!r} is unknown; choose from: {', '.join(known)}")
+    check_precision(precision, memory_format)
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision == "auto" and launched in CASTS:
         precision = launched

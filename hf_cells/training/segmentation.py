@@ -61,7 +61,7 @@ class SegmentationTask(Task):
     def extra_rows(self, recipe: dict[str, Any]) -> list[dict[str, Any]]:
         """Return nuclei from the procedural microscope."""
         rows = []
-        for index in range(recipe["data"]["simulated_extra"]):
+        for index in track(range(recipe["data"]["simulated_extra"]), "simulating nuclei for the training"):
             made = simulate_nuclei(recipe["seed"] + 1_000_003, index)
             labels = made.instance_labels
             truth = {self.truth: labels if self.instances else (labels > 0).astype(np.uint8)}

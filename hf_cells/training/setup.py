@@ -23,7 +23,7 @@ from ..simulate import SIMULATORS
 from .checkpoints import list_checkpoints
 from .launch import check_launch, keep_memory, set_threads
 from .loop import Setup
-from .precision import choose_precision
+from .precision import check_precision, choose_precision
 from .recipe import save_recipe
 from .statistics import resolve_normalisation
 from .task import Task, task_names, task_of
@@ -93,16 +93,18 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     check_launch(state.num_processes)
     settings = recipe["training"]
+    check_precision(settings["precision"], settings["memory_format"])
     set_threads(settings["threads"], state)
     keep_memory()
     set_seed(recipe["seed"])
     task = _task(recipe)
     run_dir = resume or make_run_dir(recipe, state)
     splits, audit = load_splits(recipe, task, run_dir, state)
-    rows = ImageRows(splits["train"], task.extra_rows(recipe))
+    rows = ImageRows(splits["train"])
     model, processor = build_model(recipe, task, splits)
     recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task, splits)
     samples = task.samples(recipe, rows, processor)
+    rows.extra += task.extra_rows(recipe)  # takes a while: a slip in the recipe is told before
     real = len(splits["train"])
     order = EpochOrder(
         len(rows), settings["samples_per_epoch"] or real, _weights(recipe["data"], rows, real), recipe["seed"]

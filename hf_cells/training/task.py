@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import CellsError
 
 Rows = Sequence[dict[str, Any]]
 
@@ -50,9 +51,11 @@ class Task(ABC):
     def samples(self, recipe: dict[str, Any], rows: Rows, processor: Any) -> Dataset[dict[str, Tensor]]:
         """Return the augmented training samples."""
 
-    @abstractmethod
     def extra_rows(self, recipe: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the `data.simulated_extra` simulated rows that join the training split."""
+        if recipe["data"]["simulated_extra"]:
+            raise CellsError("data.simulated_extra is for models that find nuclei; set it to 0")
+        return []
 
     @abstractmethod
     def metric_names(self) -> list[str]:

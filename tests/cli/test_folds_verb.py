@@ -22,6 +22,11 @@ def test_faults_are_one_line(failing, tmp_path):
     assert "no such table" in failing("folds", "--train_csv", "none.csv", *options)
     (tmp_path / "t.csv").write_text("ID,Label\na,1\nb,2\n")
     assert "do not fill 5 folds" in failing("folds", "--train_csv", "t.csv", *options)
+    (tmp_path / "t.csv").write_text("ID,Label\na,1\nb,Nucleus\n")
+    assert "t.csv, line 3: label 'Nucleus' of b" in failing("folds", "--train_csv", "t.csv", *options)
+    (tmp_path / "t.csv").write_text("ID,Label\na,1\na,1\n")
+    assert "the ID a comes twice" in failing("folds", "--train_csv", "t.csv", *options)
+    assert not (tmp_path / "out.csv").exists()
 
 
 def test_simulated_fields_go_from_raw_files_to_parquet(cli, tmp_path):

@@ -53,6 +53,21 @@ def test_the_commands_of_a_card_are_commands(cli: Cli, nuclei: Path, model: Path
     assert metrics and metrics in (model / "results.json").read_text()
 
 
+def test_the_owner_of_images_says_what_they_are(
+    cli: Cli, failing: Callable[..., str], model: Path
+) -> None:
+    described = ["--license", "cc-by-4.0", "--title", "cells of my lab"]
+    assert "dsb2018 has its own title and licence" in failing("card", "model", *described)
+    assert "--check only reads it" in failing("card", "model", "--check", "--license", "mit")
+    path = model / "results.json"
+    path.write_text(path.read_text().replace('"name": "dsb2018"', '"name": "my_cells"'))
+    assert cli("card", "model", *described).exit_code == 0
+    card = (model / "README.md").read_text()
+    assert "Licence of the data: cc-by-4.0." in card and "license_name: data-cc-by-4.0" in card
+    assert "trained on cells of my lab" in card and "\ndatasets:" not in card  # a folder has no page on the Hub
+    assert cli("card", "model", "--check").exit_code == 0
+
+
 def test_card_needs_results(failing: Callable[..., str], instance_model: Path, tmp_path: Path) -> None:
     assert "results.json is missing; write it with `hf-cells evaluate`" in failing("card", instance_model)
     assert "README.md cannot be read" in failing("card", instance_model, "--check")
@@ -89,4 +104,6 @@ def test_push_sends_a_model_privately(
 
 def test_push_refuses(failing: Callable[..., str], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "missing is no folder" in failing("push", "missing", "tester/cells")
+    for name in ("cells", "my lab/cells", "a/b/c"):
+        assert f"'{name}' is no name on the Hub" in failing("push", "model", name, "--dry-run")
     assert "model has no model card" in failing("push", "model", "tester/cells", "--dry-run")

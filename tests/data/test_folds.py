@@ -1,6 +1,7 @@
 """Folds: no group divided, labels spread, tables read and written, one clear line for each fault."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -116,14 +117,43 @@ def test_faults_are_one_clear_line(tmp_path):
     refuse("2 groups do not fill 3 folds", n_folds=3)
     refuse("n_folds is 1", n_folds=1)
     refuse("no column 'plate'", group_column="plate")
-    refuse("has no rows", rows=())
-    refuse("more cells than its header", rows=(("a", "0", "x"),))
+    refuse("has no rows; it needs a header such as ID,Label and a row per field", rows=())
+    refuse("line 2: has 3 cells but the header has 2", rows=(("a", "0", "x"),))
     refuse("nowhere.csv: no such table", groups_csv=tmp_path / "nowhere.csv")
+    for label in ("99", "Nucleus", "", "1|"):
+        known = r"is none of 0 to 18 \(Nucleoplasm to Negative\); write the numbers"
+        found = re.escape(repr(label.removeprefix("1|")))
+        refuse(rf"t\.csv, line 3: label {found} of b {known}", rows=(("a", "0"), ("b", label)))
+    refuse("line 4: the ID a comes twice, first in line 2; keep one row", rows=(("a", 0), ("b", 1), ("a", 0)))
+    refuse("line 3: has no ID", rows=(("a", "0"), ("", "1")))
+    cells = (("a_1", "a", "0"), ("a_2", "a", "0"), ("b_1", "b", "0"), ("a_2", "a", "0"))
+    refuse("the cell_id a_2 comes twice", header=("cell_id", "parent_image_id", "Label"), rows=cells)
     with pytest.raises(CellsError, match="no such table"):
         write_folds(tmp_path / "none.csv", tmp_path / "out.csv")
     (tmp_path / "bytes.csv").write_bytes(b"ID,Label\n\xff\xfe\x00,1\n")
-    with pytest.raises(CellsError, match="is not a CSV"):
+    with pytest.raises(CellsError, match="is neither UTF-8 nor UTF-16 text"):
         write_folds(tmp_path / "bytes.csv", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_tables_as_spreadsheets_write_them(tmp_path, separator, encoding):
+    def save(name, rows):
+        lines = [separator.join(row) + "\r\n" for row in rows]
+        (tmp_path / name).write_bytes("".join(lines).encode(encoding))
+        return tmp_path / name
+
+    rows = [(f"ä{n}", f"{n % 2}|16", f"plate, {n}") for n in range(6)]
+    table = save("t.csv", [("ID", "Label", "plate"), *rows])
+    save("antibodies.csv", [("ID", "antibody"), *((row[0], f"A{n // 2}") for n, row in enumerate(rows))])
+    made = write_folds(table, tmp_path / "folds.csv", 3)
+    assert made.grouped_by == "field and no antibody" and set(made.balance) == {"0", "1", "16"}
+    with (tmp_path / "folds.csv").open(newline="", encoding="utf-8") as file:
+        header, *written = csv.reader(file)
+    assert header == ["ID", "Label", "plate", "fold"]
+    assert [tuple(row[:3]) for row in written] == rows and [int(row[3]) for row in written] == made.folds
+    folds = save("f.csv", [("ID", "fold"), *((row[0], row[3]) for row in written)])
+    assert write_folds(table, tmp_path / "again.csv", 3, folds_of=folds).folds == made.folds
 
 
 def test_an_unwritable_folder_is_named(tmp_path):
@@ -167,6 +197,7 @@ def test_folds_that_cannot_be_taken_over_are_told(tmp_path):
         ([("a", 0), ("b", 1), ("c", 2)], ("ID", "fold"), "the fold of c is '2'"),
         ([("a", 0), ("b", 1), ("c", 1)], ("ID", "fold"), "antibody x is in several folds"),
         ([("a", 0)], ("ID", "Label"), "has no column 'fold'"),
+        ([("a", 0), ("b", 0), ("c", 1), ("c", 0)], ("ID", "fold"), "the ID c comes twice"),
     ):
         folds = write(tmp_path / "folds.csv", header, rows)
         with pytest.raises(CellsError, match=message):

@@ -46,7 +46,8 @@ def test_a_card_says_what_was_measured(results: dict[str, Any]) -> None:
 
 def test_simulated_images_in_the_training_are_told(results: dict[str, Any]) -> None:
     plain, mixed = (
-        render(results, recipe={"data": {"name": "hep2", "simulated_extra": count}}).text for count in (0, 8)
+        render(results, recipe={"data": {"name": "dsb2018", "simulated_extra": count}}).text
+        for count in (0, 8)
     )
     assert "Simulated images joined" in mixed and "Simulated images joined" not in plain
 

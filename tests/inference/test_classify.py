@@ -199,6 +199,12 @@ def test_the_sheet_is_shared_fairly_and_least_sure_first() -> None:
     assert len(choose_tiles(tiles(**{f"g{i}": [0.5] for i in range(80)}))) == MOST_TILES
 
 
+def test_a_line_of_pixels_keeps_one_on_the_sheet(tmp_path: Path) -> None:
+    Image.fromarray(np.full((1, 3000), 200, np.uint8)).save(tmp_path / "line.png")
+    write_contact_sheet([Tile(tmp_path / "line.png", "a", 0.5, 2)], tmp_path / "sheet.png")
+    assert read_image(tmp_path / "sheet.png").shape[1] == 1350
+
+
 def test_the_sheet_shows_the_images_themselves(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (32, 1))
     tifffile.imwrite(tmp_path / "ramp.tif", ramp)

@@ -17,7 +17,7 @@ from hf_cells.cli.app import app
 from hf_cells.errors import CellsError
 from hf_cells.inference.cell_crops import cell_rows, write_crops
 from hf_cells.inference.hpa_fields import FieldClassifier, cut_cells, predict_fields
-from hf_cells.inference.hpa_fusion import field_scores, fuse_scores
+from hf_cells.inference.hpa_fusion import CELL_WEIGHT, fuse_scores
 from hf_cells.inference.hpa_submission import read_submission
 
 LABELS = {0: "Nucleoplasm", 1: "Cytosol", 2: "Negative"}
@@ -60,19 +60,13 @@ def culture(tmp_path):
 
 def test_fusion_by_hand():
     cells, image = np.array([[0.9, 0.4], [0.1, 0.4]]), np.array([0.4, 0.9])
-    np.testing.assert_allclose(fuse_scores(cells, image), [[0.6, 0.6], [0.2, 0.6]])
+    np.testing.assert_allclose(fuse_scores(cells, image, 0.5), [[0.6, 0.6], [0.2, 0.6]])
+    np.testing.assert_allclose(fuse_scores(cells, image)[0, 0], 0.9**CELL_WEIGHT * 0.4 ** (1 - CELL_WEIGHT))
     np.testing.assert_allclose(fuse_scores(cells, image, 0.25)[0, 0], 0.9**0.25 * 0.4**0.75)
     np.testing.assert_allclose(fuse_scores(cells, image, 1), cells)
     np.testing.assert_allclose(fuse_scores(cells, image, 0), [image, image])
     with pytest.raises(ValueError, match="give 0 to 1"):
         fuse_scores(cells, image, 1.5)
-
-
-def test_a_field_is_judged_by_its_model_and_by_its_cells():
-    cells, image = np.array([[0.9, 0.2], [np.nan, np.nan], [0.7, 0.0]]), np.array([0.2, 0.4])
-    np.testing.assert_allclose(field_scores(cells, image), [0.4, 0.2])
-    np.testing.assert_allclose(field_scores(cells[1:2], image), image)  # no cell of it is known
-    np.testing.assert_allclose(field_scores(cells[:0], image), image)
 
 
 @settings(max_examples=30, deadline=None)
@@ -112,9 +106,8 @@ def test_a_field_gets_both_scores_and_fused_decisions(cell_model, image_model):
     crops = cut_cells(images, cells)
     np.testing.assert_allclose(found.cell_scores, pipes[0].probabilities(crops.values()), rtol=1e-5)
     np.testing.assert_allclose(found.image_scores, pipes[1].probabilities([images])[0], rtol=1e-5)
-    of_field = np.sqrt(found.cell_scores.mean(0) * found.image_scores)
-    np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * of_field**0.7, rtol=1e-6)
-    cut = 0.5**0.3 * np.sqrt(0.5 * np.array([0.2, 0.9, 0.5])) ** 0.7
+    np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * found.image_scores**0.7, rtol=1e-6)
+    cut = 0.5**0.3 * np.array([0.2, 0.9, 0.5]) ** 0.7
     assert (found.labels == (found.scores >= cut)).all()
     alone = FieldClassifier(cell_model)(images, cells)
     assert alone.image_scores is None and (alone.scores == alone.cell_scores).all()

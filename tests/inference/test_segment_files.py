@@ -14,6 +14,7 @@ from hf_cells.errors import CellsError
 from hf_cells.inference import segment_files as module
 from hf_cells.inference.cell_crops import CELL_COLUMNS
 from hf_cells.inference.segment_files import Settings, segment_files
+from hf_cells.inference.segment_files_fields import find_fields
 
 
 def read_rows(output):
@@ -103,8 +104,9 @@ def test_other_settings_are_done_again_and_leave_no_old_crops(folder, tmp_path):
     stray = output / "cells" / "a_cell_99_red.png"
     stray.write_bytes(b"of an earlier run")
     other = output / "cells" / "a_cell_9_cell_1_red.png"  # of a field whose name begins alike
+    other.write_bytes(b"of that field")
     assert segment_files(folder, output, settings=Settings(scale_factor=1.0)).resumed == 0
-    assert not stray.exists() and not other.exists()
+    assert not stray.exists() and other.exists()
     assert segment_files(folder, output, settings=Settings(scale_factor=1.0)).resumed == 2
 
 
@@ -113,6 +115,54 @@ def test_a_new_label_in_the_table_reaches_fields_that_are_done(folder, tmp_path)
     (folder / "train.csv").write_text("ID,Label\na,3\n")
     assert segment_files(folder, tmp_path / "out", folder / "train.csv").resumed == 1
     assert {row["Label"] for row in read_rows(tmp_path / "out")} == {"3"}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_tables_as_spreadsheets_write_them(folder, separator, encoding):
+    text = "ID,Label\r\nb-1,7|1\r\na,16\r\n".replace(",", separator)
+    (folder / "train.csv").write_bytes(text.encode(encoding))
+    found = find_fields(folder, folder / "train.csv", check_labels=True)
+    assert [(one.field_id, one.label) for one in found] == [("b-1", "7|1"), ("a", "16")]
+
+
+def test_labels_that_are_not_known_yet_do_not_hinder_who_only_predicts(folder):
+    (folder / "train.csv").write_text("ID,Label\na,\n")
+    assert [one.label for one in find_fields(folder, folder / "train.csv")] == [""]
+
+
+def test_of_a_field_that_fails_now_nothing_old_stays(folder, tmp_path):
+    output = tmp_path / "out"
+    write_field(folder / "train", "a_cell_2", draw_culture(side=128, seed=2, cells=4)[0])
+    assert segment_files(folder, output).cells == 12
+    (output / "masks" / "a_cell.tif").write_bytes(b"of a run that found more than 65,535 cells")
+    (output / "cells" / "a_cell_99_red.png").write_bytes(b"of a run that found more cells")
+    for place in ("cells", "masks", "overlays"):
+        (output / place / "a_notes.txt").write_text("the user's own")
+    write_field(folder / "train", "a", {"green": np.zeros((100, 128), np.uint8)})
+    write_field(folder / "train", "new", {"green": np.zeros((100, 128), np.uint8)})
+    summary = segment_files(folder, output, settings=Settings(scale_factor=1.0))
+    left = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
+    whole = tmp_path / "whole"
+    (folder / "some.csv").write_text("ID\na_cell_2\nb-1\n")
+    segment_files(folder, whole, folder / "some.csv", settings=Settings(scale_factor=1.0))
+    assert left == {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()} | {
+        f"{place}/a_notes.txt" for place in ("cells", "masks", "overlays")
+    }
+    assert {row["parent_image_id"] for row in read_rows(output)} == {"a_cell_2", "b-1"}
+    old, new = summary.failures
+    assert "export all colours at one size; its masks, crops and overlay in" in old.reason
+    assert old.reason.endswith("out are removed") and "removed" not in new.reason
+
+
+def test_outputs_that_cannot_be_removed_are_told(folder, tmp_path, monkeypatch):
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (folder / "train" / "a_green.png").unlink()
+    monkeypatch.setattr(module, "_remove_outputs", lambda output, name: name == "a" and denied())
+    (failure,) = segment_files(folder, tmp_path / "out").failures
+    assert failure.reason.endswith("cannot be removed (Permission denied), remove them yourself")
 
 
 def test_failures_are_listed_and_the_rest_goes_on(folder, tmp_path):
@@ -149,16 +199,21 @@ def test_what_stops_the_whole_run(folder, tmp_path):
     (tmp_path / "bare").mkdir()
     with pytest.raises(CellsError, match="holds no field"):
         segment_files(tmp_path / "bare", tmp_path / "out")
-    with pytest.raises(CellsError, match="no such file"):
+    with pytest.raises(CellsError, match="no such table"):
         segment_files(folder, tmp_path / "out", tmp_path / "no.csv")
     for text, reason in (
-        ("id,Label\na,1\n", "columns"),
-        ("ID,Label\na,1\na,1\n", "twice"),
+        ("name,Label\na,1\n", "needs the columns ID,Label and a row for every field; it has name, Label"),
+        ("ID,Label\na,1\na,1\n", r"bad\.csv, line 3: the ID a comes twice, first in line 2"),
+        ("ID,Label\na,1\n,2\n", "line 3: has no ID"),
         ("ID\n../a\n", "no name"),
+        ("ID,Label\na,1\nb-1,99\n", r"bad\.csv, line 3: label '99' of b-1 is none of 0 to 18"),
+        ("id,label\na,Nucleus\n", "label 'Nucleus' of a is none of 0 to 18"),
+        ("ID,Label\na,\n", "label '' of a is none of 0 to 18"),
     ):
         (tmp_path / "bad.csv").write_text(text)
-        with pytest.raises(CellsError, match=reason):
+        with pytest.raises(CellsError, match=reason) as caught:
             segment_files(folder, tmp_path / "out", tmp_path / "bad.csv")
+        assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CellsError, match="cannot write"):
         segment_files(folder, tmp_path / "file" / "out")

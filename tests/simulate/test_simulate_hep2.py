@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from hf_cells.errors import CellsError
-from hf_cells.simulate import simulate_hep2, simulate_hep2_cell
+from hf_cells.simulate import simulate_hep2
 from hf_cells.simulate.hep2 import CELLS, SPECIMENS, plan_cells
 from hf_cells.simulate.hep2_cells import render_cell
 from hf_cells.simulate.hep2_specimens import PATTERNS, draw_specimen
@@ -267,13 +267,3 @@ def test_output_that_is_a_file_is_named(tmp_path):
     with pytest.raises(CellsError, match="cannot write .*taken"):
         simulate_hep2(tmp_path / "taken", n_train=6)
     assert (tmp_path / "taken").read_text() == "mine"
-
-
-def test_single_cells_come_by_class_and_are_drawn_alike_again():
-    made = [simulate_hep2_cell(7, index) for index in range(12)]
-    assert [label for _, label in made] == [0, 1, 2, 3, 4, 5] * 2
-    assert all(pixels.shape == (78, 78) and pixels.dtype == np.uint8 for pixels, _ in made)
-    assert len({pixels.tobytes() for pixels, _ in made}) == 12
-    again, _ = simulate_hep2_cell(7, 4)
-    other, _ = simulate_hep2_cell(8, 4)
-    assert (again == made[4][0]).all() and (other != again).any()

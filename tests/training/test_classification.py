@@ -295,30 +295,11 @@ def test_data_without_what_a_classifier_needs():
         check(splits_of([0, 2]))
     with pytest.raises(CellsError, match="takes model.config.test_time_views=8"):
         check(splits_of([0, 1, 2]), "evaluation.test_time_augmentation=true")
-    with pytest.raises(CellsError, match="data.simulated_extra is for hep2 and"):
+    with pytest.raises(CellsError, match="data.simulated_extra is for models that find nuclei"):
         ClassificationTask().extra_rows(load_recipe("cells_classification", ["data.simulated_extra=8"]))
     unlabelled = datasets.DatasetDict(train=datasets.Dataset.from_dict({"image_id": ["a"]}))
     with pytest.raises(CellsError, match="cell_classification learns from label, which .* does not have"):
         check(unlabelled)
-
-
-def test_simulated_cells_join_the_training_split(cache, tmp_path):
-    from hf_cells.simulate import simulate_hep2
-
-    data = simulate_hep2(tmp_path / "hep2", n_train=60, n_test=12)
-    wishes = ["study=", "data.simulated_extra=12", "data.simulated_share=0.25", "training.precision=fp32"]
-    wishes += ["training.memory_format=contiguous", "model.config.hidden_sizes=[4,8]", "model.config.depths=1"]
-    recipe = load_recipe("hep2_block_split", wishes)
-    recipe["data"]["data_dir"], recipe["output_dir"] = str(data), str(tmp_path / "run")
-    made, splits = setup.prepare(recipe, None)
-    real = len(splits["train"])
-    assert len(made.samples.rows) == real + 12
-    extra = [made.samples.rows[real + k] for k in range(12)]
-    assert [row["label"] for row in extra] == [0, 1, 2, 3, 4, 5] * 2
-    assert len({row["image"].tobytes() for row in extra}) == 12 and extra[0]["image"].shape == (78, 78)
-    rows = made.batches.order.rows(0, 400)
-    assert (rows >= real).sum() == pytest.approx(100, abs=1)
-    assert len(made.validation) == len(splits["validation"])  # nothing simulated is judged by
 
 
 def test_images_of_several_sizes_are_one_clear_line(cells, tmp_path):

@@ -230,6 +230,34 @@ def test_data_dir_of_raw_files_and_of_an_own_folder(tmp_path, monkeypatch):
     assert "split_by" not in recipe["data"]["options"]
 
 
+def test_simulated_nuclei_join_own_images_on_request_only(tmp_path):
+    own = write_own_folder(tmp_path / "own", 1)
+    for asked, extra in ((), 0), (("data.simulated_extra=7",), 7):
+        recipe = load_recipe("dsb2018_instance", asked)
+        use_data(recipe, str(own), asked)
+        assert recipe["data"]["simulated_extra"] == extra
+
+
+@pytest.mark.parametrize(
+    ("slip", "message"),
+    [
+        ("training.precision=fp8", "training.precision='fp8' is unknown"),
+        ("augmentation.foo=2", "augmentation.foo is unknown"),
+        ("model.config.foo=1", "model.config.foo is unknown"),
+        ("evaluation.metric=foo", "evaluation.metric='foo' is unknown"),
+    ],
+)
+def test_slips_are_told_before_nuclei_are_simulated(recipe, tmp_path, monkeypatch, slip, message):
+    from hf_cells.training.segmentation import InstanceTask
+    from hf_cells.training.setup import prepare
+
+    monkeypatch.setattr(InstanceTask, "extra_rows", lambda *_: pytest.fail("simulated for nothing"))
+    settings = load_recipe(recipe, [slip])
+    settings["output_dir"] = str(tmp_path / "run")
+    with pytest.raises(CellsError, match=message):
+        prepare(settings, None)
+
+
 def test_validation_images_are_never_augmented(recipe, tmp_path, monkeypatch):
     from hf_cells.data.augmentation import Augmentation
     from hf_cells.training import loop, setup
