@@ -1,6 +1,7 @@
 """Images that a simulator of this package drew: they stand under no terms of the data that they imitate."""
 
 import os
+import shutil
 from pathlib import Path
 
 import datasets
@@ -11,10 +12,18 @@ _TITLE = "simulated images in the layout of "
 
 def is_simulated(place: str | os.PathLike[str] | None) -> bool:
     """Tell by the `simulated.csv` that lies beside simulated files, or beside the stage of them that was given."""
-    if place is None:
-        return False
-    folder = Path(place)
-    return folder.is_dir() and any((f / "simulated.csv").exists() for f in (folder, folder.parent))
+    return place is not None and _mark_of(Path(place)) is not None
+
+
+def hand_on_mark(source: str | os.PathLike[str], output: str | os.PathLike[str]) -> None:
+    """Copy the `simulated.csv` of a folder, if it has one, into a folder of what was made from its images."""
+    if (mark := _mark_of(Path(source))) is not None:
+        shutil.copyfile(mark, Path(output) / mark.name)
+
+
+def _mark_of(folder: Path) -> Path | None:
+    marks = [place / "simulated.csv" for place in (folder, folder.parent)]
+    return next((mark for mark in marks if folder.is_dir() and mark.exists()), None)
 
 
 def mark_simulated(info: datasets.DatasetInfo, name: str) -> None:

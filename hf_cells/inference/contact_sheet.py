@@ -115,7 +115,9 @@ def _mounted(path: Path, side: int) -> np.ndarray:
     except FILE_ERRORS:
         return np.asarray(mount)
     longest = max(picture.size)
-    fitting = tuple(max(1, round(length * side / longest)) for length in picture.size)  # a line keeps a pixel
-    picture = picture.resize(fitting, Image.Resampling.BICUBIC)
+    width, height = (
+        max(1, round(length * side / longest)) for length in picture.size
+    )  # a line keeps a pixel
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
     mount.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     return np.asarray(mount)

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ..data.simulated import hand_on_mark
 from ..errors import CellsError
 from ..files import atomic_write
 from ..progress import track
@@ -91,6 +92,7 @@ def segment_files(
     fields = find_fields(Path(input_dir), table, [output / name for name in _FOLDERS], check_labels=True)
     for name in _FOLDERS:
         _make_folder(output / name)
+    hand_on_mark(input_dir, output)  # cells of simulated fields are simulated
     if workers == 1:
         _engines(settings, device)  # a model that cannot be loaded is no failure of a single field
     started = time.perf_counter()

@@ -10,6 +10,7 @@ import torch
 from .. import evaluation as ev
 from ..data.registry import builder_class, dataset_names
 from ..data.samples import ImageRows
+from ..data.simulated import is_simulated
 from ..hub.card import write_card
 from ..hub.widget_examples import write_widget_examples
 from ..models.saving import save_model_repository
@@ -96,8 +97,10 @@ def publish_files(run_dir: Path, recipe: dict[str, Any]) -> None:
 
 def _may_be_shown(recipe: dict[str, Any]) -> bool:
     """Whether pictures of the data may leave the run folder: simulated ones, and those whose terms allow it."""
-    name = recipe["data"]["name"]
-    return _simulated(recipe) or (name in dataset_names() and builder_class(name).redistributable)
+    name, place = recipe["data"]["name"], recipe["data"]["data_dir"]
+    return (_simulated(recipe) or is_simulated(place)) or (
+        name in dataset_names() and builder_class(name).redistributable
+    )
 
 
 def _chooses_unit(recipe: dict[str, Any]) -> bool:

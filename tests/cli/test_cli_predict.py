@@ -88,6 +88,10 @@ def test_a_broken_file_is_named_and_the_others_are_predicted(
         (["MODEL", "empty"], "empty: holds no image"),
         (["MODEL", "images/*.tif"], "images/*.tif: no image matches this pattern"),
         (["MODEL", "images", "--output_dir", "file/out"], "cannot write file/out"),
+        (
+            ["MODEL", "images", "--output_dir", "file"],
+            "cannot write file/objects.csv: file is a file; give a",
+        ),
         (["empty", "images"], "empty: holds no config.json"),
     ],
 )

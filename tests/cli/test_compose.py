@@ -29,3 +29,18 @@ def test_one_line_for_what_is_missing(failing: Callable[..., str]) -> None:
     both = failing("compose", "library", "--simulated", "--masks", "wbc", "--output_dir", "out")
     assert "--simulated takes no source images" in both
     assert "no such folder or zip" in failing("compose", "library", "--boxes", "no", "--output_dir", "out")
+
+
+def test_a_library_is_replaced_by_the_same_call_only(
+    cli: Cli, failing: Callable[..., str], tmp_path: Path
+) -> None:
+    call = ["compose", "library", "--simulated", "--output_dir", "cells", "--per_class", 3]
+    assert cli(*call).exit_code == 0
+    index = (tmp_path / "cells/index.parquet").read_bytes()
+    remedy = "choose another folder, or delete this one"
+    assert failing(*call, "--seed", 4) == f"cells: holds another library (seed 0 there, 4 now); {remedy}"
+    (tmp_path / "source").mkdir()
+    message = failing("compose", "library", "--masks", "source", "--output_dir", "cells")
+    assert message == f"cells: holds another library (simulated True there, False now); {remedy}"
+    assert (tmp_path / "cells/index.parquet").read_bytes() == index
+    assert cli(*call).exit_code == 0

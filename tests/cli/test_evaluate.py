@@ -131,7 +131,7 @@ def test_what_is_known_of_the_training_is_kept(
         (["--output", "file/results.json"], "cannot write into file"),
         (["--output", "empty"], "empty is a folder; name a file in it"),
         (["--figures", "file"], "cannot write into file"),
-        (["--device", "abacus"], "abacus"),
+        (["--device", "abacus"], "--device abacus: no such device here; use cpu"),
     ],
 )
 def test_evaluate_refuses(
@@ -157,3 +157,37 @@ def test_evaluate_needs_a_model(failing: Callable[..., str], nuclei: Path, tmp_p
     (tmp_path / "empty").mkdir()
     message = failing("evaluate", "empty", "--dataset", "dsb2018", "--data_dir", nuclei)
     assert message.startswith("empty: holds no config.json")
+
+
+def test_labelled_images_are_none_to_segment(
+    failing: Callable[..., str], instance_model: Path, semantic_model: Path, tmp_path: Path
+) -> None:
+    from hf_cells.simulate import simulate_hep2
+
+    for name in "AB":
+        (tmp_path / "cells" / name).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "cells" / name / "1.png")  # too few to cut a split from
+    expected = (
+        "segments, and {} holds labelled images; evaluate a classifier on them, or give images with masks"
+    )
+    for model in (instance_model, semantic_model):
+        assert expected.format("cells") in failing("evaluate", model, "--dataset", "cells")
+    (tmp_path / "table/images").mkdir(parents=True)
+    (tmp_path / "table/labels.csv").write_text("filename,label\n1.png,A\n")
+    Image.new("L", (8, 8)).save(tmp_path / "table/images/1.png")
+    assert expected.format("table") in failing("evaluate", instance_model, "--dataset", "table")
+    sim = simulate_hep2(tmp_path / "hep2", n_train=12, n_validation=6, n_test=6)
+    message = failing("evaluate", instance_model, "--dataset", "hep2", "--data_dir", sim)
+    assert expected.format("hep2") in message
+
+
+def test_masks_that_are_all_empty_are_told(cli: Cli, instance_model: Path, tmp_path: Path) -> None:
+    for stem in "abcdefghij":
+        for kind, value in (("images", ord(stem)), ("masks", 0)):
+            (tmp_path / "cells" / kind).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (64, 64), value).save(tmp_path / "cells" / kind / f"{stem}.png")
+    result = cli("evaluate", instance_model, "--dataset", "cells")
+    assert result.exit_code == 0, result.output
+    assert "warning: none of the 2 masks shows an object; check that they are the right ones" in result.stderr
+    result = cli("audit", "cells")
+    assert result.exit_code == 0 and "none of the 10 masks shows an object" in result.stdout

@@ -158,5 +158,12 @@ def test_a_dataset_of_other_classes_is_refused(
     failing: Callable[..., str], nuclei: Path, classifier: Path, tmp_path: Path
 ) -> None:
     message = failing("evaluate", classifier, "--dataset", "dsb2018", "--data_dir", nuclei)
-    assert "split 'test' has no column 'label'" in message
+    assert message == (
+        f"{classifier} is a classifier, and dsb2018 holds images with masks; evaluate a segmentation model on "
+        "them, or give labelled images"
+    )
+    for kind in ("images", "masks"):
+        (tmp_path / "own" / kind).mkdir(parents=True)
+        (tmp_path / "own" / kind / "a.png").write_bytes(next(nuclei.rglob("*.png")).read_bytes())
+    assert "own holds images with masks" in failing("evaluate", classifier, "--dataset", "own")
     assert not (tmp_path / "results.json").exists()

@@ -53,9 +53,7 @@ def test_the_commands_of_a_card_are_commands(cli: Cli, nuclei: Path, model: Path
     assert metrics and metrics in (model / "results.json").read_text()
 
 
-def test_the_owner_of_images_says_what_they_are(
-    cli: Cli, failing: Callable[..., str], model: Path
-) -> None:
+def test_the_owner_of_images_says_what_they_are(cli: Cli, failing: Callable[..., str], model: Path) -> None:
     described = ["--license", "cc-by-4.0", "--title", "cells of my lab"]
     assert "dsb2018 has its own title and licence" in failing("card", "model", *described)
     assert "--check only reads it" in failing("card", "model", "--check", "--license", "mit")
@@ -64,7 +62,9 @@ def test_the_owner_of_images_says_what_they_are(
     assert cli("card", "model", *described).exit_code == 0
     card = (model / "README.md").read_text()
     assert "Licence of the data: cc-by-4.0." in card and "license_name: data-cc-by-4.0" in card
-    assert "trained on cells of my lab" in card and "\ndatasets:" not in card  # a folder has no page on the Hub
+    assert (
+        "trained on cells of my lab" in card and "\ndatasets:" not in card
+    )  # a folder has no page on the Hub
     assert cli("card", "model", "--check").exit_code == 0
 
 

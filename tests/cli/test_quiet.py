@@ -50,3 +50,8 @@ def test_only_the_harmless_error_of_pipelines_is_dropped() -> None:
     logger.error("The file is broken.")
     logger.removeHandler(kept)
     assert [record.getMessage() for record in kept.buffer] == ["The file is broken."]
+
+
+def test_tifffile_does_not_speak_before_our_own_error() -> None:
+    quiet_libraries()
+    assert not logging.getLogger("tifffile").isEnabledFor(logging.ERROR)

@@ -13,6 +13,7 @@ from smears import RED, discs, write_boxes, write_masks
 from hf_cells.compose import build_library, read_library, simulate_library
 from hf_cells.compose.adapter_masks import cut_white_cell, pair_masks, read_classes
 from hf_cells.compose.classes import CLASS_NAMES, RED_CELL_DIAMETER, class_of
+from hf_cells.compose.library import write_library
 from hf_cells.compose.source_files import SourceFiles
 from hf_cells.compose.stain import GLASS, REFERENCE_DENSITY
 from hf_cells.errors import CellsError
@@ -189,6 +190,10 @@ def test_broken_masks(sources, tmp_path, damage, message):
         ),
         (lambda rows: rows[0]["objects"][0].pop("bbox"), r"annotations.json: the annotations are broken"),
         (lambda rows: rows[0]["objects"][0].update(type="platypus"), r"unknown class 'platypus'"),
+        (
+            lambda rows: [thing["bbox"].update(w=-40) for row in rows for thing in row["objects"]],
+            r"annotations.json: the box of 'ring' at x 20..-20, y 30..70 ends before it begins; mend",
+        ),
         (lambda rows: rows[0].update(image_name="gone.png"), r"its image gone.png is missing"),
         (lambda rows: rows.clear(), r"no boxes found"),
     ],
@@ -239,3 +244,32 @@ def test_real_white_cells_have_their_masks_and_classes(real_data):
     assert cell is not None and 90 < cell.diameter < 230
     assert all(55 < diameter < 100 for diameter in red_cells)
     assert cell.density[cell.mask][:, 1].mean() > 0.5 > abs(float(np.median(cell.density[~cell.mask])))
+
+
+def test_a_library_is_replaced_by_one_of_the_same_sources_only(sources, tmp_path):
+    place = build_library(tmp_path / "library", boxes=[sources / "boxes"])
+    build_library(place, boxes=[sources / "boxes"])
+    shutil.copytree(sources / "boxes", tmp_path / "boxes")  # of the same name, but elsewhere
+    with pytest.raises(
+        CellsError, match=r"library: holds another library \(boxes \['boxes \(.*delete this one"
+    ):
+        build_library(place, boxes=[tmp_path / "boxes"])
+    samples = read_library(place).samples
+    bare = write_library(tmp_path / "bare", samples)  # as libraries were before they told their settings
+    with pytest.raises(
+        CellsError, match="bare: holds a library already, made with settings that are not known"
+    ):
+        build_library(bare, boxes=[sources / "boxes"])
+    assert str(tmp_path).encode() not in (place / "index.parquet").read_bytes()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CellsError, match="file is a file; give a folder"):
+        simulate_library(tmp_path / "file", per_class=3)
+
+
+def test_a_box_that_ends_before_it_begins_names_its_xml(tmp_path):
+    folder = write_boxes(tmp_path / "boxes", pack="voc")
+    place = folder / "smear1.xml"
+    text = place.read_text()
+    place.write_text(text.replace("xmin", "-").replace("xmax", "xmin").replace("-", "xmax"))
+    with pytest.raises(CellsError, match=r"smear1.xml: the box of 'ring' at x 60..20, y 30..70 ends before"):
+        build_library(tmp_path / "out", boxes=[folder])

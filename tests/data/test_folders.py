@@ -199,3 +199,19 @@ def test_folders_that_are_not_ready(tmp_path, load):
     expected = r"use its name \(.*dsb2018.*\) " + re.escape(f"with data_dir={tmp_path / 'other'}")
     with pytest.raises(CellsError, match="neither images/ with masks/ nor Parquet.*" + expected):
         load(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("test_fraction", 1.5, "test_fraction=1.5: give a share from 0 to below 1, such as 0.2"),
+        ("validation_fraction", "abc", "validation_fraction=abc: give a share from 0 to below 1"),
+        ("validation_fraction", True, "validation_fraction=True: give a share from 0 to below 1"),
+        ("test_fraction", float("nan"), "test_fraction=nan: give a share"),
+        ("split_seed", "a", "split_seed=a: give a whole number, such as 1"),
+    ],
+)
+def test_options_of_the_split_that_are_none(tmp_path, load, option, value, message):
+    root = write_folder(tmp_path / "own", ["a", "b", "c"])
+    with pytest.raises(CellsError, match=f"^{message}"):
+        load(root, **{option: value})

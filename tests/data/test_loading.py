@@ -6,7 +6,7 @@ import time
 import datasets
 import numpy as np
 import pytest
-from cell_folders import label_image, write_folder, write_image
+from cell_folders import SHAPE, label_image, write_folder, write_image, write_mask
 from PIL import Image
 
 from hf_cells.data.loading import hash_listing, load_dataset, source_fingerprint
@@ -206,8 +206,9 @@ def test_parquet_in_several_shards(tmp_path):
 
 def test_a_failed_prepare_leaves_the_last_good_folder_and_a_new_one_is_seen(own, tmp_path, load, monkeypatch):
     output, cache = tmp_path / "out", tmp_path / "cache"
-    prepare(own, "semantic", output_dir=output, cache_dir=cache)
-    assert "semantic_mask" in load(output)["train"].column_names
+    prepare(own, output_dir=output, cache_dir=cache)
+    assert len(load(output, split="all")) == 20
+    write_folder(own, ["p9_99"])
     write_parquet, calls = datasets.Dataset.to_parquet, []
 
     def full_disk(self, path):
@@ -220,10 +221,34 @@ def test_a_failed_prepare_leaves_the_last_good_folder_and_a_new_one_is_seen(own,
         patch.setattr(datasets.Dataset, "to_parquet", full_disk)
         with pytest.raises(CellsError, match="No space left"):
             prepare(own, output_dir=output, cache_dir=cache)
-    assert "semantic_mask" in load(output)["train"].column_names
+    assert len(load(output, split="all")) == 20
     assert list(tmp_path.glob(".out*")) == []
     prepare(own, output_dir=output, cache_dir=cache)
-    assert "instance_labels" in load(output)["train"].column_names
+    assert len(load(output, split="all")) == 21
+
+
+def test_prepare_replaces_what_the_same_call_wrote_only(own, tmp_path):
+    output, cache = tmp_path / "out", tmp_path / "cache"
+    options = {"groups": "^(p\\d)(?=_)|-->", "split_seed": 1}
+    prepare(own, output_dir=output, cache_dir=cache, **options)
+    card = (output / "README.md").read_text()
+    other = write_folder(tmp_path / "elsewhere" / "own", ["x_1", "x_2", "x_3"])
+    remedy = "choose another folder, or delete this one"
+    for name, config, given, message in (
+        (own, None, options | {"split_seed": 2}, "holds another dataset \\(options .*"),
+        (own, "semantic", options, "holds another dataset \\(config None there, semantic now\\)"),
+        (other, None, options, "holds another dataset \\(dataset own \\(.*"),
+    ):
+        with pytest.raises(CellsError, match=f"out: {message}; {remedy}"):
+            prepare(name, config, output_dir=output, cache_dir=cache, **given)
+    assert (output / "README.md").read_text() == card and str(tmp_path) not in card
+    prepare(own, output_dir=output, cache_dir=cache, **options)
+    for harmed in (card.partition("<!--")[0], card.replace('"config"', "config")):
+        (output / "README.md").write_text(harmed)
+        with pytest.raises(
+            CellsError, match="holds a dataset already, made with settings that are not known"
+        ):
+            prepare(own, output_dir=output, cache_dir=cache, **options)
 
 
 def test_prepare_leaves_other_folders_alone(own, tmp_path):
@@ -246,3 +271,15 @@ def test_a_hub_name_that_is_not_there_is_one_line(load, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", missing)
     with pytest.raises(CellsError, match="Dataset 'org/name' doesn't exist on the Hub"):
         load("org/name")
+
+
+def test_prepare_warns_of_masks_that_are_all_empty(own, tmp_path, caplog):
+    for path in (own / "masks").iterdir():
+        Image.new("L", SHAPE[::-1]).save(path)
+    with caplog.at_level("WARNING"):
+        prepare(own, output_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
+    assert f"warning: {own}: none of the 20 masks shows an object; check" in caplog.text
+    caplog.clear()
+    write_mask(own / "masks", "p0_00")
+    prepare(own, output_dir=tmp_path / "out", cache_dir=tmp_path / "cache")
+    assert "shows an object" not in caplog.text

@@ -3,7 +3,7 @@
 import datasets
 
 import hf_cells
-from hf_cells.data.simulated import is_simulated, simulated_title
+from hf_cells.data.simulated import hand_on_mark, is_simulated, simulated_title
 from hf_cells.evaluation.sections import dataset_section
 from hf_cells.simulate import simulate_glomeruli
 
@@ -16,6 +16,16 @@ def test_simulated_files_are_known_by_their_table(tmp_path):
     assert is_simulated(folder) and is_simulated(folder / "stage1_train")
     (folder / "real.zip").write_bytes(b"")  # may come from anywhere
     assert not is_simulated(folder / "real.zip")
+
+
+def test_what_is_made_of_simulated_images_is_marked_too(tmp_path):
+    for name in ("made/train", "real", "cells"):
+        (tmp_path / name).mkdir(parents=True)
+    hand_on_mark(tmp_path / "real", tmp_path / "cells")
+    assert not is_simulated(tmp_path / "cells")
+    (tmp_path / "made" / "simulated.csv").write_text("image_id")
+    hand_on_mark(tmp_path / "made" / "train", tmp_path / "cells")
+    assert is_simulated(tmp_path / "cells")
 
 
 def test_simulated_images_are_under_no_terms_of_the_real_ones(tmp_path):

@@ -249,3 +249,13 @@ def test_real_images(real_data: Callable[[str], Path], tmp_path):
         assert entry["objects"] == pytest.approx(true_counts[entry["image"]], rel=0.34)
         assert read_image(tmp_path / "out" / entry["overlay"]).shape == (768, 768, 3)
     assert set(read_rle_csv(tmp_path / "out" / "rle.csv")) == set(true_counts)
+
+
+def test_the_pixel_limit_is_that_of_the_models_processor(tmp_path: Path) -> None:
+    Image.fromarray(nuclei(1)).save(tmp_path / "field.png")
+    pipe = OtsuPipeline("instance")
+    for limit, failed in ((96 * 128, 0), (96 * 128 - 1, 1)):
+        pipe.image_processor = SimpleNamespace(max_pixels=limit)
+        summary = predict_files(pipe, tmp_path / "field.png", tmp_path / "out")
+        assert len(summary.failures) == failed
+    assert "or raise max_pixels in the model's preprocessor_config.json" in summary.failures[0].reason

@@ -57,6 +57,13 @@ def test_crops_masks_table_and_overlays(folder, tmp_path):
     assert pixels(output / "masks" / "a_nucleus.png").dtype == np.uint16
     assert pixels(output / "overlays" / "a.png").shape[2] == 3
     assert json.loads((output / "summary.json").read_text())["cells"] == 8
+    assert not (output / "simulated.csv").exists()  # nothing says that these fields are simulated
+
+
+def test_cells_of_simulated_fields_are_marked(folder, tmp_path):
+    (folder / "simulated.csv").write_text("ID")
+    segment_files(folder / "train", tmp_path / "out", crops=False)
+    assert (tmp_path / "out" / "simulated.csv").exists()
 
 
 def test_16_bit_tiff_keeps_its_bits_and_border_cells_are_flagged(tmp_path):

@@ -94,7 +94,9 @@ def test_bombs_are_refused_before_decoding(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(image_reading, "_pillow_pixels", decode)
     monkeypatch.setattr(image_reading, "_read_deep_png", decode)
     monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", decode)
-    expected = "20000 x 20000 is over the limit of 100,000,000 pixels; cut it into tiles or raise max_pixels"
+    expected = (
+        "20000 x 20000 is over the limit of 100,000,000 pixels; cut it into tiles, or raise max_pixels in"
+    )
     path = tmp_path / "bomb.png"
     for pixels in (GREY8, RGB16):
         path.write_bytes(png_bytes(pixels, width=20_000, height=20_000))

@@ -2,11 +2,14 @@
 
 import io
 import json
+import shutil
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from discs import draw_discs, match
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from PIL import Image
 from transformers import pipeline as stock_pipeline
 
@@ -206,7 +209,7 @@ def test_wrong_use_is_explained(pipe, instance_model, instance_folder, tmp_path)
         pipe(tmp_path / "none.tif")
     with pytest.raises(CellsError, match=r"holds no config\.json"):
         hf_cells.pipeline(tmp_path)
-    with pytest.raises(CellsError, match=r"cannot load a model of hf-cells from .*nowhere"):
+    with pytest.raises(CellsError, match=r"nowhere: no such folder, and no name of a repository"):
         hf_cells.pipeline(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CellsError, match="its model_type 'bert' is none of cell_unet_semantic"):
@@ -221,3 +224,47 @@ def test_whole_and_tiled_are_the_same_function(pipe):
     with torch.inference_mode():
         by_hand = tiled_logits(lambda v: pipe.model(v).logits, x, 64, 16, pipe.model.unet.multiple)
     torch.testing.assert_close(by_pipe, by_hand, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", 99, "meta", ""])
+def test_a_device_that_is_not_here(instance_folder, device):
+    with pytest.raises(CellsError, match=f"^--device {device}: no such device here; use cpu"):
+        hf_cells.pipeline(instance_folder, device)
+
+
+def test_the_first_devices_are_always_there(instance_folder):
+    for device in ("cpu", -1, torch.device("cpu")):
+        assert hf_cells.pipeline(instance_folder, device).device.type == "cpu"
+
+
+def test_a_card_without_weights_says_how_to_get_them(instance_folder, tmp_path):
+    card = tmp_path / "card"
+    shutil.copytree(instance_folder, card)
+    (card / "model.safetensors").unlink()
+    with pytest.raises(CellsError, match=r"cannot load a model of hf-cells from .*model\.safetensors"):
+        hf_cells.pipeline(card)  # nothing says what it was trained by
+    (card / "results.json").write_text(json.dumps({"run": {"recipe": "hep2_best"}}))
+    expected = "card: holds a card without weights .*accelerate launch train.py --recipe hep2_best$"
+    with pytest.raises(CellsError, match=expected):
+        hf_cells.pipeline(card)
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (LocalEntryNotFoundError("disabled"), "no such folder, and the Hub could not be reached; check"),
+        (
+            RepositoryNotFoundError(
+                "404", response=httpx.Response(404, request=httpx.Request("GET", "http://h"))
+            ),
+            "no such folder, and no repository of the Hub that you may read; check the name, or log in",
+        ),
+    ],
+)
+def test_a_name_that_is_neither_here_nor_on_the_hub(monkeypatch, cause, message):
+    def fail(*arguments, **options):
+        raise OSError("We couldn't connect to 'https://huggingface.co'") from cause
+
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", fail)
+    with pytest.raises(CellsError, match=f"^nobody/nothing: {message}"):
+        hf_cells.pipeline("nobody/nothing")

@@ -102,7 +102,10 @@ def test_frozen_parameters_are_left_out():
             "training.optimizer.name='adamx' is unknown; choose from: adam, adamw, sgd, muon",
         ),
         ({"name": "adam", "speed": 1}, "training.optimizer: .*speed"),
-        ({"name": "adam", "lr": -1.0}, "training.optimizer: Invalid learning rate"),
+        *(
+            ({"name": "adam", "lr": lr}, f"training.optimizer.lr={lr}: give a number above 0, such as 1.0e-3")
+            for lr in (-1.0, 0, "nan", float("nan"), float("inf"), None, True)
+        ),
     ],
 )
 def test_wrong_optimisers(settings, message):
