@@ -100,7 +100,7 @@ def evaluate(
     typer.echo(ev.metrics_line(results))
     typer.echo(f"see {output} and {table}" + (f", figures in {figures}" if figures else ""))
     if empty := told_of_empty_masks([images]):
-        typer.echo(f"warning: {empty}, the scores say nothing", err=True)
+        typer.echo(f"warning: {empty}", err=True)
     if results["split"]["leaks"]:
         typer.echo(f"warning: {results['split']['audit']}: the numbers are too high", err=True)
 

@@ -170,6 +170,9 @@ def _load_stored(
             "or give a folder, or a Hub repository as org/name"
         )
     cache = os.fspath(cache_dir) if cache_dir is not None else None
+    if os.path.isdir(name):
+        # `datasets` knows the files that a card names by their patterns only: each state has a cache of its own.
+        cache = os.path.join(cache or datasets.config.HF_DATASETS_CACHE, f"stored_{hash_listing(name)[:16]}")
     wanted = None if split == "all" else split
     data = datasets.load_dataset(name, config, split=wanted, cache_dir=cache, **kwargs)
     return concatenate(data) if split == "all" else data
