@@ -16,11 +16,7 @@ def read_hpa_table(path: Path) -> LabelTable:
     """
     if not path.is_file():
         raise CellsError(f"{path}: no such table; check the path")
-    try:
-        return read_table(path)
-    except CellsError as error:  # its example of a header is one of pictures with labels
-        ours = str(error).replace("filename,label and a row per image", "ID,Label and a row per field")
-        raise CellsError(ours) from None
+    return read_table(path, "ID,Label and a row per field")
 
 
 def find_column(table: LabelTable, names: Sequence[str]) -> str | None:

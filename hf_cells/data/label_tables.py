@@ -79,8 +79,12 @@ class LabelTable:
         )
 
 
-def read_table(path: Path) -> LabelTable:
+def read_table(path: Path, example: str = "filename,label and a row per image") -> LabelTable:
     """Read a CSV with commas, semicolons or tabs, in UTF-8 or UTF-16, with a byte order mark or without.
+
+    Args:
+        path: The file.
+        example: Header and rows that a table of this kind has, for who gives an empty one.
 
     Raises:
         CellsError: It is no such file, it has no rows, two columns have one name, or a row has more cells
@@ -116,7 +120,7 @@ def read_table(path: Path) -> LabelTable:
     except csv.Error as error:
         raise CellsError(f"{path}, line {reader.line_num}: is no CSV ({error}); mend the quotes") from error
     if not rows:
-        raise CellsError(f"{path}: has no rows; it needs a header such as filename,label and a row per image")
+        raise CellsError(f"{path}: has no rows; it needs a header such as {example}")
     names = [plain(column) for column in columns if column]
     if twice := sorted({column for column in columns if names.count(plain(column)) > 1}):
         raise CellsError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
