@@ -42,9 +42,9 @@ def summarise_beside(results: Mapping[str, Any], others: Iterable[Mapping[str, A
         "standard_deviation" (of a sample; None of one run), "difference" (mean minus the model's own value)}}}`.
 
     Raises:
-        CellsError: Results are of another dataset, or of the very configuration and split of `results`.
+        CellsError: Results are of another dataset, or of the very split of `results`. Other folds are other splits.
     """
-    name = results["dataset"]["name"]
+    name, own = results["dataset"]["name"], _split_of(results)
     groups: dict[tuple[Any, Any], list[Mapping[str, Any]]] = defaultdict(list)
     for other in others:
         place = other["dataset"]["config"], other["split"]["name"]
@@ -52,12 +52,17 @@ def summarise_beside(results: Mapping[str, Any], others: Iterable[Mapping[str, A
             raise CellsError(
                 f"a run is of {other['dataset']['name']}, the model of {name}; give runs of {name}"
             )
-        if place == (results["dataset"]["config"], results["split"]["name"]):
+        if _split_of(other) == own:
             raise CellsError(
-                f"a run is of {place[0]}, {place[1]}, as the model itself; give runs of another configuration"
+                f"a run is of {place[0]}, {place[1]}, as the model itself; give runs of another configuration or fold"
             )
         groups[place].append(other)
     return [_summary(results, config, split, members) for (config, split), members in groups.items()]
+
+
+def _split_of(results: Mapping[str, Any]) -> tuple[Any, ...]:
+    split = results["split"]
+    return results["dataset"]["config"], split["name"], split.get("options") or {}
 
 
 def _summary(

@@ -54,6 +54,17 @@ def test_each_configuration_is_an_entry_of_its_own(results: dict[str, Any]) -> N
     ]
 
 
+def test_other_folds_of_the_same_configuration_may_stand_beside(results: dict[str, Any]) -> None:
+    results["split"]["options"] = {"fold": 0}
+    others = [copy.deepcopy(results) for _ in range(2)]
+    others[0]["split"]["options"] = {"fold": 1}
+    others[0]["metrics"]["dsb_score"]["value"] = 0.5
+    (entry,) = summarise_beside(results, others[:1])
+    assert (entry["config"], entry["runs"], entry["metrics"]["dsb_score"]["mean"]) == ("instance", 1, 0.5)
+    with pytest.raises(CellsError, match="as the model itself; give runs of another configuration or fold"):
+        summarise_beside(results, others)
+
+
 def test_the_card_shows_every_run_and_is_checked(card_folder: Path, folds: Path) -> None:
     put_beside(card_folder, [folds])
     text = write_card(card_folder).read_text()
