@@ -38,16 +38,18 @@ def summarise_beside(results: Mapping[str, Any], others: Iterable[Mapping[str, A
     """Summarise other results by configuration of the dataset.
 
     Returns:
-        Per configuration `{"config", "split", "unit", "leaks", "recipes", "runs", "metrics": {name: {"values", "mean",
-        "standard_deviation" (of a sample; None of one run), "difference" (mean minus the model's own value)}}}`.
+        Per configuration `{"config", "split", "data" (their title, where it is not the model's own), "unit", "leaks",
+        "recipes", "runs", "metrics": {name: {"values", "mean", "standard_deviation" (of a sample; None of one run),
+        "difference" (mean minus the model's own value)}}}`.
 
     Raises:
         CellsError: Results are of another dataset, or of the very split of `results`. Other folds are other splits.
     """
     name, own = results["dataset"]["name"], _split_of(results)
-    groups: dict[tuple[Any, Any], list[Mapping[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[Any, Any, Any], list[Mapping[str, Any]]] = defaultdict(list)
     for other in others:
-        place = other["dataset"]["config"], other["split"]["name"]
+        data = None if _title(other) == _title(results) else _title(other)
+        place = other["dataset"]["config"], other["split"]["name"], data
         if other["dataset"]["name"] != name:
             raise CellsError(
                 f"a run is of {other['dataset']['name']}, the model of {name}; give runs of {name}"
@@ -57,22 +59,28 @@ def summarise_beside(results: Mapping[str, Any], others: Iterable[Mapping[str, A
                 f"a run is of {place[0]}, {place[1]}, as the model itself; give runs of another configuration or fold"
             )
         groups[place].append(other)
-    return [_summary(results, config, split, members) for (config, split), members in groups.items()]
+    return [_summary(results, *place, members) for place, members in groups.items()]
 
 
 def _split_of(results: Mapping[str, Any]) -> tuple[Any, ...]:
     split = results["split"]
-    return results["dataset"]["config"], split["name"], split.get("options") or {}
+    return _title(results), results["dataset"]["config"], split["name"], split.get("options") or {}
+
+
+def _title(results: Mapping[str, Any]) -> str:
+    """Tells simulated images from the real ones that they imitate."""
+    return str(results["dataset"].get("title") or results["dataset"]["name"])
 
 
 def _summary(
-    results: Mapping[str, Any], config: Any, split: Any, members: list[Mapping[str, Any]]
+    results: Mapping[str, Any], config: Any, split: Any, data: str | None, members: list[Mapping[str, Any]]
 ) -> dict[str, Any]:
     known = [set(member["metrics"]) for member in (results, *members)]
     names = [metric for metric in HEADLINES if all(metric in one for one in known)][:_METRICS]
     return {
         "config": config,
         "split": split,
+        "data": data,
         "unit": members[0]["split"]["unit"],
         "leaks": members[0]["split"]["leaks"],
         "recipes": sorted({str(member["run"]["recipe"]) for member in members}),

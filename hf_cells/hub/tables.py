@@ -57,11 +57,12 @@ def _beside_table(beside: Iterable[Mapping[str, Any]]) -> Table:
     """Other splits of the same data; every run stands there, because folds differ widely."""
     rows = []
     for entry in beside:
+        data = entry.get("data")
         for name, metric in entry["metrics"].items():
             mean, deviation = format_number(metric["mean"]), metric["standard_deviation"]
             rows.append(
                 [
-                    f"`{entry['config']}`, {entry['split']}",
+                    f"`{entry['config']}`, {entry['split']}" + (f", of {data}" if data else ""),
                     f"`{name}`",
                     mean if deviation is None else f"{mean} ± {format_number(deviation)}",
                     ", ".join(map(format_number, metric["values"])),

@@ -54,6 +54,18 @@ def test_each_configuration_is_an_entry_of_its_own(results: dict[str, Any]) -> N
     ]
 
 
+def test_real_images_beside_the_simulated_ones_of_the_training(
+    results: dict[str, Any], card_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "results.json").write_text(json.dumps(results))
+    results["dataset"]["title"] = "simulated images in the layout of dsb2018"
+    (card_folder / "results.json").write_text(json.dumps(results))
+    put_beside(card_folder, [tmp_path / "real"])
+    assert "| `instance`, test, of dsb2018 | `dsb_score` | 0.612 |" in write_card(card_folder).read_text()
+    assert check_card(card_folder) == []
+
+
 def test_other_folds_of_the_same_configuration_may_stand_beside(results: dict[str, Any]) -> None:
     results["split"]["options"] = {"fold": 0}
     others = [copy.deepcopy(results) for _ in range(2)]
