@@ -16,7 +16,7 @@ def train(context: typer.Context) -> None:
     quiet_libraries()
     parser = make_parser()
     parser.prog = "hf-cells train"
-    run(parser.parse_args([_with_underscores(argument) for argument in context.args]))
+    run(parser.parse_intermixed_args([_with_underscores(argument) for argument in context.args]))
 
 
 def _with_underscores(argument: str) -> str:

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the arguments, train, evaluate, and print one line that says where everything is."""
-    options = make_parser().parse_args(arguments)
+    options = make_parser().parse_intermixed_args(arguments)  # settings may stand before and after options
     try:
         run(options)
     except CellsError as error:

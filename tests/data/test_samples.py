@@ -266,7 +266,8 @@ def test_normalise_without_a_mean_changes_nothing():
 
 def test_rows_keep_sixteen_bits_and_their_extras():
     extra = {"image": np.zeros((8, 8), np.uint8), "instance_labels": np.ones((8, 8), np.int32)}
-    rows = ImageRows(dataset(3), [extra])
+    rows = ImageRows(dataset(3))
+    rows.extra.append(extra)
     assert len(rows) == 4
     assert rows[3] is extra
     pixels = read_image(rows[2]["image"])

@@ -216,6 +216,12 @@ def test_list_and_help(capsys):
     assert make_parser().parse_args([]).recipe == "quickstart"
 
 
+def test_settings_may_stand_before_and_after_options():
+    words = ["training.epochs=1", "--recipe", "hep2_best", "seed=3", "--data_dir", "d", "name=n"]
+    options = make_parser().parse_intermixed_args(words)
+    assert options.overrides == ["training.epochs=1", "seed=3", "name=n"] and options.data_dir == "d"
+
+
 def test_data_dir_of_raw_files_and_of_an_own_folder(tmp_path, monkeypatch):
     """The stored paths are absolute, so that a resume from another folder finds the data."""
     own = write_own_folder(tmp_path / "own", 1)
