@@ -35,7 +35,7 @@ def reproduction(results: Mapping[str, Any], recipe: Mapping[str, Any], repo_id:
 
     packaged = (resources.files("hf_cells.recipes") / f"{run.get('recipe')}.yaml").is_file()
     settings = {
-        "recipe": run["recipe"] if packaged else "recipe.yaml",
+        "recipe": run["recipe"] if packaged and not run.get("recipe_changed") else "recipe.yaml",
         "data_dir": None if made else "DIR",
         "seed": run.get("seed"),
     }

@@ -16,7 +16,7 @@ from ..hub.widget_examples import write_widget_examples
 from ..models.saving import save_model_repository
 from .energy import energy_estimate
 from .loop import Setup, State
-from .recipe import save_recipe
+from .recipe import is_changed, save_recipe
 
 GALLERIES = ("predictions.png", "wrong_predictions.png")  # figures that show images of the data
 _UNITS = {"random": "image", "modality": "modality and size", "project": "imaging project"}
@@ -65,6 +65,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
         },
         "run": {
             "recipe": recipe["name"],
+            "recipe_changed": is_changed(recipe),
             "seed": recipe["seed"],
             "seconds": round(state.seconds, 1),
             "epochs": state.epoch,

@@ -130,6 +130,29 @@ def _inherited(source: str | os.PathLike[str], below: tuple[str, ...]) -> dict[s
     return {**_merge(base, given, "", str(source), DEFAULTS), "extends": None}
 
 
+# What a run or its command line fills in, and no override says.
+_FILLED_IN = {"study", "description", "output_dir", "data.name", "data.data_dir", "data.config"}
+_FILLED_IN |= {"evaluation.metric", "training.threads", "model.config.num_labels"}
+
+
+def is_changed(recipe: dict[str, Any]) -> bool:
+    """Whether a resolved recipe says anything other than the package's recipe of its name; False without one."""
+    return recipe["name"] in recipe_names() and _differs(load_recipe(recipe["name"]), recipe, "")
+
+
+def _differs(packaged: dict[str, Any], given: dict[str, Any], prefix: str) -> bool:
+    for key in {**packaged, **given}:
+        theirs, ours = packaged.get(key), given.get(key)
+        if f"{prefix}{key}" in _FILLED_IN or theirs in ("auto", "train"):
+            continue
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            if _differs(theirs, ours, f"{prefix}{key}."):
+                return True
+        elif theirs != ours:
+            return True
+    return False
+
+
 def save_recipe(recipe: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Write the resolved recipe; `load_recipe` of it gives the same dictionary."""
     with atomic_write(path) as temporary:

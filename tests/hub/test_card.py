@@ -44,6 +44,11 @@ def test_a_card_says_what_was_measured(results: dict[str, Any]) -> None:
     assert "\n\n\n" not in text and "{{" not in text.replace("{{hf-cells contributors}}", "")
 
 
+def test_a_changed_recipe_is_reproduced_from_the_repository(results: dict[str, Any]) -> None:
+    results["run"]["recipe_changed"] = True
+    assert "hf_cells.training --recipe recipe.yaml --data_dir DIR --seed 7\n" in render(results).text
+
+
 def test_simulated_images_in_the_training_are_told(results: dict[str, Any]) -> None:
     plain, mixed = (
         render(results, recipe={"data": {"name": "dsb2018", "simulated_extra": count}}).text

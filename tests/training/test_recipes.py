@@ -15,7 +15,7 @@ from hf_cells.data.augmentation import Augmentation
 from hf_cells.data.image_augmentation import ImageAugmentation
 from hf_cells.data.registry import builder_class
 from hf_cells.errors import CellsError
-from hf_cells.training.recipe import DEFAULTS, load_recipe, recipe_names, save_recipe
+from hf_cells.training.recipe import DEFAULTS, is_changed, load_recipe, recipe_names, save_recipe
 from hf_cells.training.variants import study_variants
 
 
@@ -325,3 +325,21 @@ def test_launch_configurations_are_accelerates_own(name, tmp_path):
     assert config.mixed_precision == "bf16" and config.use_cpu is False
     assert set(yaml.safe_load(text)) <= set(vars(config))
     assert set(ACCELERATE) == set(machines)
+
+
+def test_overrides_change_a_recipe_and_what_a_run_fills_in_does_not():
+    for name in recipe_names():
+        assert not is_changed(load_recipe(name))
+    run = load_recipe(
+        "blood_smear_unet_fast", ["training.precision=bf16", "processor.image_mean=[0.1,0.2,0.3]"]
+    )
+    run["data"]["data_dir"], run["evaluation"]["metric"], run["model"]["config"]["num_labels"] = "d", "x", 10
+    assert not is_changed(run)
+    for override in (
+        "training.epochs=3",
+        "data.options.fold=0",
+        "model.init_from=m",
+        "training.optimizer.lr=1",
+    ):
+        assert is_changed(load_recipe("blood_smear_unet_fast", [override]))
+    assert not is_changed({**load_recipe("quickstart", ["training.epochs=3"]), "name": "of_my_own"})
