@@ -8,6 +8,7 @@ Layout:
     <split>/segments/NNNNNN.png      palette PNG: the colours of the classes, and their ids as values
     <split>/instances/NNNNNN.png     16-bit labels, 0 background
     backgrounds/<split>-NNNN.png     1000x1000, on reference glass; .json holds the positions
+    simulated.csv                    the samples, where all of them were drawn: no terms of real images hold
     manifest.json                    counts of objects and source samples; written last: with it all is there
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CellsError
+from ..files import write_table
 from ..progress import track
 from .backgrounds import SIDE, kind_of, make_background
 from .classes import CLASS_NAMES, RED_CELL_DIAMETER, SPLITS
@@ -113,6 +115,9 @@ def compose_dataset(
     worker = (str(library), samples.fingerprint, str(output), seed, tuple(leave_out))
     for _ in track(_run(worker, samples, jobs, workers), "Composing", total=missing):
         pass
+    if samples.simulated:
+        rows = [(sample.sample_id, sample.class_name, sample.split) for sample in samples.samples]
+        write_table(output / "simulated.csv", ("sample_id", "class", "split"), rows)
     counts = samples.counts()
     manifest = {
         **composition,

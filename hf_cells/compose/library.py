@@ -110,6 +110,11 @@ class Library:
             )
         return found
 
+    @property
+    def simulated(self) -> bool:
+        """Whether all of it was drawn, the parts of what was built included."""
+        return {sample.source for sample in self.samples if sample.built_from is None} == {"simulated"}
+
     def counts(self) -> dict[str, Counter[str]]:
         """Return {class: {split: samples}}."""
         table: dict[str, Counter[str]] = {name: Counter() for name in CLASS_NAMES[1:]}

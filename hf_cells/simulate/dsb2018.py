@@ -12,10 +12,10 @@ from PIL import Image
 from scipy import ndimage
 
 from ..errors import CellsError
-from ..files import atomic_folder
+from ..files import atomic_folder, write_table
 from ..progress import track
 from .nuclei import check_request, looks_for, simulate_nuclei
-from .writing import check_numbers, run_jobs, write_table
+from .writing import check_numbers, run_jobs
 
 
 class _Job(NamedTuple):

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import CellsError
+from ..files import write_table
 from ..progress import track
 from .glomerulus import FULL_SIZE, render_crop
 from .pas_stain import draw_case, draw_slide
-from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png, write_table
+from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png
 
 CROPS_PER_CASE = 14
 SMALLEST = 24

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CellsError
+from ..files import write_table
 from ..progress import track
 from .hep2_cells import render_cell
 from .hep2_specimens import PATTERNS, draw_specimen
-from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png, write_table
+from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png
 
 # Cells and specimens by class, as published (Hobson et al. 2015, doi:10.1016/j.artmed.2015.08.001).
 CELLS = {

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import CellsError
+from ..files import write_table
 from ..progress import track
 from .hpa_culture import LINES
 from .hpa_field import COLOURS, Antibody, Conditions, simulate_field
 from .hpa_proteins import NEGATIVE, SPINDLE
 from .optics import draw_log
-from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png, write_table
+from .writing import apportion, check_numbers, generator, refuse_foreign, run_jobs, write_png
 
 # Training fields with each label, as published.
 PREVALENCE = (

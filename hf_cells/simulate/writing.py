@@ -1,7 +1,5 @@
-"""What the simulators of labelled pictures share: checks, marked PNG files, processes, tables."""
+"""What the simulators of labelled pictures share: checks, marked PNG files, processes."""
 
-import csv
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -101,16 +99,6 @@ def _mark_of(path: Path) -> str | None:
             return image.info.get("Software")
     except (OSError, SyntaxError, Image.DecompressionBombError):  # SyntaxError is a broken PNG
         return None
-
-
-def write_table(
-    path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]
-) -> None:
-    """Write a CSV in UTF-8."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        table.writerows(rows)
 
 
 def apportion(total: int, shares: NDArray[np.floating], least: int = 0) -> NDArray[np.intp]:

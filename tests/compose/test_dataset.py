@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from scipy import ndimage
 from hf_cells.compose import CLASS_COLORS, CLASS_NAMES, Library, compose_dataset, read_library
 from hf_cells.compose.classes import PASTED, WHITE_CELLS
 from hf_cells.compose.dataset import background_shares
+from hf_cells.compose.library import write_library
 from hf_cells.compose.plan import KINDS, LAYOUTS, make_cycle
+from hf_cells.data.simulated import is_simulated
 from hf_cells.errors import CellsError
 
 SIZES = {"train": 24, "validation": 4, "test": 4, "backgrounds": 9, "seed": 3}
@@ -81,6 +84,18 @@ def test_the_manifest_counts_objects_and_their_source_samples(composed):
         assert manifest["objects"][split] == {name: counts[name] for name in CLASS_NAMES[1:]}
         assert manifest["source_samples"][split]["neutrophil"] == 1
         assert manifest["source_samples"][split]["platelet_clump"] == 4
+
+
+def test_only_what_was_drawn_throughout_is_marked_as_simulated(composed, library_folder, tmp_path):
+    rows = (composed / "simulated.csv").read_text().splitlines()
+    assert is_simulated(composed) and rows[0] == "sample_id,class,split"
+    assert len(rows) - 1 == len(read_library(library_folder).samples)
+    mixed = tmp_path / "mixed"
+    samples = read_library(library_folder).samples
+    samples[0] = replace(samples[0], source="a clinic")
+    write_library(mixed, samples)
+    folder = compose_dataset(mixed, tmp_path / "smears", train=1, validation=0, test=0, backgrounds=3)
+    assert not is_simulated(folder)
 
 
 def test_every_cell_comes_from_its_split(composed, cells: Library):

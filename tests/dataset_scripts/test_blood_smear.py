@@ -12,6 +12,7 @@ from PIL import Image
 from hf_cells.compose import CLASS_COLORS, CLASS_NAMES, compose_dataset, simulate_library
 from hf_cells.data.loading import load_dataset
 from hf_cells.data.registry import builder_class
+from hf_cells.data.simulated import simulated_title
 from hf_cells.data.splits import check_groups
 from hf_cells.errors import CellsError
 from hf_cells.training.main import use_data
@@ -47,6 +48,13 @@ def test_three_configurations_of_the_same_samples(smears, load):
             cell_ids = np.array([0, *(c + 1 for c in two["instance_classes"])])
             assert (cell_ids[labels] == classes).all()
             assert {c + 1 for c in three["labels"]} == set(np.unique(classes)) - {0}
+
+
+def test_drawn_cells_are_under_no_terms_of_real_ones(smears, load):
+    info = load(smears, "semantic")["test"].info
+    assert (
+        info.license == "cc0-1.0" and simulated_title(info) == "simulated images in the layout of blood_smear"
+    )
 
 
 def test_label_maps_know_their_cells_and_where_these_come_from(smears, load):
