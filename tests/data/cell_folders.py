@@ -7,6 +7,14 @@ import tifffile
 from PIL import Image
 
 SHAPE = (20, 24)
+# (option, value, message) of options of the split that both kinds of folders refuse
+WRONG_SPLIT_OPTIONS = [
+    ("test_fraction", 1.5, "test_fraction=1.5: give a share from 0 to below 1, such as 0.2"),
+    ("validation_fraction", "abc", "validation_fraction=abc: give a share from 0 to below 1"),
+    ("validation_fraction", True, "validation_fraction=True: give a share from 0 to below 1"),
+    ("test_fraction", float("nan"), "test_fraction=nan: give a share"),
+    ("split_seed", "a", "split_seed=a: give a whole number, such as 1"),
+]
 
 
 def label_image(count: int = 3) -> np.ndarray:

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import tifffile
-from cell_folders import FORMS, SHAPE, label_image, write_folder, write_image, write_mask
+from cell_folders import FORMS, SHAPE, WRONG_SPLIT_OPTIONS, label_image, write_folder, write_image, write_mask
 from hf_cells.dataset_scripts._reading import decode_image
 from PIL import Image
 
@@ -201,16 +201,7 @@ def test_folders_that_are_not_ready(tmp_path, load):
         load(tmp_path / "other")
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("test_fraction", 1.5, "test_fraction=1.5: give a share from 0 to below 1, such as 0.2"),
-        ("validation_fraction", "abc", "validation_fraction=abc: give a share from 0 to below 1"),
-        ("validation_fraction", True, "validation_fraction=True: give a share from 0 to below 1"),
-        ("test_fraction", float("nan"), "test_fraction=nan: give a share"),
-        ("split_seed", "a", "split_seed=a: give a whole number, such as 1"),
-    ],
-)
+@pytest.mark.parametrize(("option", "value", "message"), WRONG_SPLIT_OPTIONS)
 def test_options_of_the_split_that_are_none(tmp_path, load, option, value, message):
     root = write_folder(tmp_path / "own", ["a", "b", "c"])
     with pytest.raises(CellsError, match=f"^{message}"):

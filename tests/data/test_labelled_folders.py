@@ -9,6 +9,7 @@ import datasets
 import numpy as np
 import pytest
 import tifffile
+from cell_folders import WRONG_SPLIT_OPTIONS
 from hf_cells.dataset_scripts._stratify import assign_stratified_splits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -652,16 +653,7 @@ def test_real_crops_with_their_table(real_data, tmp_path, load):
     assert splits["train"][0]["image"].mode == "RGBA"
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("test_fraction", 1.5, "test_fraction=1.5: give a share from 0 to below 1, such as 0.2"),
-        ("validation_fraction", "abc", "validation_fraction=abc: give a share from 0 to below 1"),
-        ("validation_fraction", True, "validation_fraction=True: give a share from 0 to below 1"),
-        ("test_fraction", float("nan"), "test_fraction=nan: give a share"),
-        ("split_seed", "a", "split_seed=a: give a whole number, such as 1"),
-    ],
-)
+@pytest.mark.parametrize(("option", "value", "message"), WRONG_SPLIT_OPTIONS)
 def test_options_of_the_split_that_are_none(tmp_path, load, option, value, message):
     root = class_folders(tmp_path / "own", {"A": 6, "B": 6})
     with pytest.raises(CellsError, match=f"^{message}"):
