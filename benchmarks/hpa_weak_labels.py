@@ -5,7 +5,8 @@
 Simulates fields of which every cell's labels are known, hides these, and goes the way of real data: `segment`, folds
 by antibody, a model of single cells that learns the label of the field, a model of fields, and their fusion as
 `predict --format hpa` does it. Cells of the test fold, whose antibodies no model has seen, are then labelled by chance,
-by the field's scores (the same for all of its cells), by the cell's, and by both. How well each weight of the fusion
+by the field's scores (the same for all of its cells), by the cell's own, by these with the mean of the field's cells
+(what `predict` does without a model of fields), and by both models. How well each weight of the fusion
 does on the validation fold, by the simulator's truth, is printed too: that is where the package's own comes from.
 
 Two figures are printed for each: the metric of the 2021 challenge (mAP of segmented cells, mask IoU .6) with what
@@ -28,7 +29,7 @@ from rich.table import Table
 
 from hf_cells.data.folds import write_folds
 from hf_cells.inference.hpa_fields import FieldCells, FieldClassifier
-from hf_cells.inference.hpa_fusion import CELL_WEIGHT, fuse_scores
+from hf_cells.inference.hpa_fusion import CELL_WEIGHT, fuse_scores, scores_of_field
 from hf_cells.inference.segment_files import segment_files
 from hf_cells.inference.segment_files_fields import find_fields, read_field
 from hf_cells.metrics.classification import multilabel_metrics
@@ -42,6 +43,9 @@ from hf_cells.simulate import simulate_hpa_single_cell
 TEST_FOLD, VALIDATION_FOLD = 0, 1
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 CHANCE, IMAGE, CELL, FUSION = "chance", "image level only", "cell level only", "fusion"
+TOGETHER = "cell level, the field's cells together"
+METHODS = (CHANCE, IMAGE, CELL, TOGETHER, FUSION)
+COMPARED = ((CELL, IMAGE), (TOGETHER, IMAGE), (FUSION, IMAGE), (FUSION, CELL), (FUSION, TOGETHER))
 
 
 @dataclass(frozen=True)
@@ -231,13 +235,13 @@ def scores_of(method: str, one: Judged, draw: np.random.Generator) -> np.ndarray
         return cells
     if method == IMAGE:
         return np.broadcast_to(image, cells.shape)
-    return fuse_scores(cells, image)
+    return fuse_scores(cells, scores_of_field(cells) if method == TOGETHER else image)
 
 
 def measure(test: list[Judged], seed: int) -> dict[str, dict[str, Any]]:
-    """Measure all methods, and what the fusion gains on its parts: 95 % of 300 draws of the antibodies."""
+    """Measure all methods, and what one gains on another: 95 % of 300 draws of the antibodies."""
     draw = np.random.default_rng(seed)
-    scores = {m: [scores_of(m, one, draw) for one in test] for m in (CHANCE, IMAGE, CELL, FUSION)}
+    scores = {m: [scores_of(m, one, draw) for one in test] for m in METHODS}
     truths = [true_cells(one.true_labels, one.classes) for one in test]
     pairs = [matched(one) for one in test]
     names = [str(k) for k in range(len(CLASS_NAMES))]
@@ -271,9 +275,9 @@ def measure(test: list[Judged], seed: int) -> dict[str, dict[str, Any]]:
                 if not np.isnan(value)
             },
         }
-    for part in (IMAGE, CELL):
-        gain = resampled[FUSION] - resampled[part]
-        measured[FUSION][f"gain_on_{part.split()[0]}_interval"] = np.percentile(gain, [2.5, 97.5]).tolist()
+    for method, other in COMPARED:
+        gain = np.percentile(resampled[method] - resampled[other], [2.5, 97.5]).tolist()
+        measured[method].setdefault("gain_interval", {})[other] = gain
     return measured
 
 
@@ -315,10 +319,9 @@ def print_results(results: dict[str, Any]) -> None:
         table.add_row(name, f"{own['challenge_map']:.3f}", f"{own['cell_map']:.3f}")
     console = Console(width=100)
     console.print(table)
-    fusion = results["methods"][FUSION]
-    for part in ("image", "cell"):
-        low, high = fusion[f"gain_on_{part}_interval"]
-        console.print(f"fusion less {part} level: {low:+.3f} to {high:+.3f} (95 %, antibodies drawn again)")
+    for method, other in COMPARED:
+        low, high = results["methods"][method]["gain_interval"][other]
+        console.print(f"{method} less {other}: {low:+.3f} to {high:+.3f} (95 %, antibodies drawn again)")
     console.print(f"{results['fields']} test fields")
     told = ", ".join(f"{weight} {value:.3f}" for weight, value in results["weights_on_validation"].items())
     console.print(f"mAP of found cells of the validation fold by the weight of the cells: {told}")

@@ -13,7 +13,7 @@ from ..errors import CellsError
 from ..models.image_reading import read_image
 from ..progress import track
 from .cell_crops import CELL_COLUMNS, cell_rows
-from .hpa_fusion import CELL_WEIGHT, fuse_scores
+from .hpa_fusion import CELL_WEIGHT, fuse_scores, scores_of_field
 from .hpa_submission import FieldPrediction, field_prediction, write_submission
 from .nuclei_cells import segment_field
 from .nuclei_cells_engines import CLASSICAL, load_engines
@@ -29,7 +29,7 @@ class FieldCells:
         cells: (H, W) int32, 0 background, cell n is row n - 1 of the following.
         cell_scores: (n, K) probabilities of the cell model.
         image_scores: (K,) probabilities of the image model, or None without one.
-        scores: (n, K) both in one.
+        scores: (n, K) the cell's and its field's in one, see `hpa_fusion`.
         labels: (n, K) bool: which labels a cell gets.
     """
 
@@ -64,8 +64,9 @@ class FieldClassifier:
 
     Args:
         cell_model: Classifier of single cells (recipe `hpa_cells_128`): folder, Hub name or pipeline.
-        image_model: Classifier of fields (recipe `hpa_fields`) with the same labels, or None to do without.
-        weight: Of the cell model in the fusion, see `fuse_scores`.
+        image_model: Classifier of fields (recipe `hpa_fields`) with the same labels; without one the cells of a field
+            speak for it together.
+        weight: Of a cell against its field, see `fuse_scores`; 1 leaves the field out.
         nuclei_model: "classical", or an instance model that finds nuclei.
         segmentation_model: "classical", or an instance model that finds whole cells.
         scale_factor: Scale of the segmentation, see `segment_field`.
@@ -125,8 +126,10 @@ class FieldClassifier:
         cell_scores = np.full((max(crops, default=0), len(self.label_names)), np.nan)
         if crops:
             cell_scores[np.array(list(crops)) - 1] = self.cell_pipe.probabilities(crops.values())
-        scores, thresholds, image_scores = cell_scores, _thresholds(self.cell_pipe), None
-        if self.image_pipe is not None:
+        thresholds, image_scores = _thresholds(self.cell_pipe), None
+        if self.image_pipe is None:  # a cell of the mean is judged as before: the threshold needs no change
+            scores = fuse_scores(cell_scores, scores_of_field(cell_scores), self.weight)
+        else:
             planes = {colour: np.asarray(channels[colour]) for colour in COLOURS}
             image_scores = self.image_pipe.probabilities([planes])[0].astype(np.float64)
             scores = fuse_scores(cell_scores, image_scores, self.weight)

@@ -6,6 +6,9 @@ winning solutions (Le et al. 2022, Nature Methods 19, 1221) therefore score ever
 geometric mean of the two probabilities. Unlike the arithmetic one it is a gate: what the field denies no cell can have;
 and within a field it leaves the cells in the order that the model of cells gives them.
 
+Without a model of fields the mean over the cells of a field takes its place: cells of a field have most of their labels
+in common, and many of them are surer than one.
+
 The field is the surer witness, so it has most of the weight. Labels of fields cannot choose the weight, because they do
 not say which cells have them; simulated fields can, and benchmarks/hpa_weak_labels.py does it on validation fields.
 """
@@ -29,3 +32,10 @@ def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the cells is {weight}; give 0 to 1")
     return np.asarray(cell_scores) ** weight * np.asarray(image_scores) ** (1 - weight)
+
+
+def scores_of_field(cell_scores: np.ndarray) -> np.ndarray:
+    """Return (K,) what the cells of a field, (n, K), say together: the mean of those that have a score (no NaN)."""
+    scored = np.asarray(cell_scores)
+    scored = scored[~np.isnan(scored).any(1)]
+    return scored.mean(0) if len(scored) else np.zeros(scored.shape[1])

@@ -46,8 +46,13 @@ def test_a_missed_cell_costs_recall_and_each_method_has_its_own_order(experiment
     assert cell["cell_map"] == pytest.approx(1)
     assert image["cell_map"] < 1 and made[experiment.FUSION]["cell_map"] == pytest.approx(1)
     assert experiment.matched(one).tolist() == [[1, 1], [2, 2]]
-    low, high = made[experiment.FUSION]["gain_on_image_interval"]
-    assert low <= high
+    together = made[
+        experiment.TOGETHER
+    ]  # of the two cells of a field each keeps the better half of its scores
+    assert together["cell_map"] == pytest.approx(1)
+    for method, other in experiment.COMPARED:
+        low, high = made[method]["gain_interval"][other]
+        assert low <= high
 
 
 def test_the_experiment_runs(experiment, tmp_path, capsys):
@@ -55,7 +60,7 @@ def test_the_experiment_runs(experiment, tmp_path, capsys):
     results = experiment.run(tmp_path / "out", tiny)
     experiment.print_results(results)
     shown = capsys.readouterr().out
-    for name in ("chance", "image level only", "cell level only", "fusion"):
+    for name in experiment.METHODS:
         assert name in shown and 0 <= results["methods"][name]["challenge_map"] <= 1
     assert results["fields"] in (6, 9)
     (tmp_path / "out" / "results.json").unlink()

@@ -109,8 +109,21 @@ def test_a_field_gets_both_scores_and_fused_decisions(cell_model, image_model):
     np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * found.image_scores**0.7, rtol=1e-6)
     cut = 0.5**0.3 * np.array([0.2, 0.9, 0.5]) ** 0.7
     assert (found.labels == (found.scores >= cut)).all()
-    alone = FieldClassifier(cell_model)(images, cells)
-    assert alone.image_scores is None and (alone.scores == alone.cell_scores).all()
+
+
+def test_without_an_image_model_the_cells_of_a_field_speak_for_it(cell_model):
+    images, _, cells = draw_culture(96, 0, cells=4)
+    cells[cells == 2] = 0  # numbers may be missing
+    found = FieldClassifier(cell_model, weight=0.3)(images, cells)
+    there = [0, 2, 3]
+    mean = found.cell_scores[there].mean(0)
+    np.testing.assert_allclose(found.scores[there], found.cell_scores[there] ** 0.3 * mean**0.7, rtol=1e-6)
+    assert found.image_scores is None and (found.labels[there] == (found.scores[there] >= 0.5)).all()
+    assert np.isnan(found.scores[1]).all() and not found.labels[1].any()
+    alone = FieldClassifier(cell_model, weight=1)(images, cells)
+    np.testing.assert_allclose(alone.scores, alone.cell_scores)
+    one = FieldClassifier(cell_model)(images, np.where(cells == 1, 1, 0))
+    np.testing.assert_allclose(one.scores, one.cell_scores)  # a cell by itself is its field
 
 
 def test_a_field_without_masks_is_segmented_and_one_without_cells_is_empty(cell_model):
