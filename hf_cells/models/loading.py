@@ -74,6 +74,8 @@ def pipeline(
     _check_device(device)
     if Path(source).exists():
         _check_folder(Path(source))
+    elif source.count("/") != 1:  # the Hub need not be asked, which without a route to it takes a minute
+        raise CellsError(_no_name(source))
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
         if config.model_type not in FAMILIES:
@@ -137,6 +139,10 @@ def _explain(source: str, error: Exception) -> str:
             f"{source}: no such folder, and no repository of the Hub that you may read; "
             "check the name, or log in with hf auth login"
         )
+    return _no_name(source)
+
+
+def _no_name(source: str) -> str:
     return f"{source}: no such folder, and no name of a repository of the Hub (owner/name); check the path"
 
 

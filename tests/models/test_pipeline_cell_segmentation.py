@@ -249,6 +249,13 @@ def test_a_card_without_weights_says_how_to_get_them(instance_folder, tmp_path):
         hf_cells.pipeline(card)
 
 
+def test_what_cannot_be_a_name_is_not_asked_of_the_hub(monkeypatch):
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: pytest.fail("asked"))
+    for name in ("nomodel", "runs/nuclei/model"):
+        with pytest.raises(CellsError, match=f"^{name}: no such folder, and no name of a repository"):
+            hf_cells.pipeline(name)
+
+
 @pytest.mark.parametrize(
     ("cause", "message"),
     [
