@@ -5,9 +5,9 @@
 Simulates fields of which every cell's labels are known, hides these, and goes the way of real data: `segment`, folds
 by antibody, a model of single cells that learns the label of the field, a model of fields, and their fusion as
 `predict --format hpa` does it. Cells of the test fold, whose antibodies no model has seen, are then labelled by chance,
-by the field's scores (the same for all of its cells), by the cell's own, by these with the mean of the field's cells
-(what `predict` does without a model of fields), and by both models. How well each weight of the fusion
-does on the validation fold, by the simulator's truth, is printed too: that is where the package's own comes from.
+by the field's scores (the same for all of its cells), by the cell's own, by these with what the field's cells say
+together (`predict` without a model of fields), and by both models. How well each weight of the fusion does on the
+validation fold, by the simulator's truth, is printed too: that is where the package's own comes from.
 
 Two figures are printed for each: the metric of the 2021 challenge (mAP of segmented cells, mask IoU .6) with what
 segmentation loses, and the plain mean average precision of those cells that were found, against the simulator's truth.
@@ -43,7 +43,7 @@ from hf_cells.simulate import simulate_hpa_single_cell
 TEST_FOLD, VALIDATION_FOLD = 0, 1
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 CHANCE, IMAGE, CELL, FUSION = "chance", "image level only", "cell level only", "fusion"
-TOGETHER = "cell level, the field's cells together"
+TOGETHER = "cell level, field's cells together"
 METHODS = (CHANCE, IMAGE, CELL, TOGETHER, FUSION)
 COMPARED = ((CELL, IMAGE), (TOGETHER, IMAGE), (FUSION, IMAGE), (FUSION, CELL), (FUSION, TOGETHER))
 
@@ -57,8 +57,8 @@ class Size:
     side: int = 384  # pixels of a field, 110 micrometres
     n_folds: int = 6
     widths: tuple[int, ...] = (32, 64, 128, 256)
-    cell_side: int = 96
-    cell_epochs: int = 16
+    cell_side: int = 128
+    cell_epochs: int = 20
     window: int = 192  # pixels of a field that the image model sees in a step of training
     field_samples: int = 640
     field_epochs: int = 20

@@ -64,8 +64,8 @@ class FieldClassifier:
 
     Args:
         cell_model: Classifier of single cells (recipe `hpa_cells_128`): folder, Hub name or pipeline.
-        image_model: Classifier of fields (recipe `hpa_fields`) with the same labels; without one the cells of a field
-            speak for it together.
+        image_model: Classifier of fields (recipe `hpa_fields`) with the same labels; without one the surest
+            cells of a field speak for it.
         weight: Of a cell against its field, see `fuse_scores`; 1 leaves the field out.
         nuclei_model: "classical", or an instance model that finds nuclei.
         segmentation_model: "classical", or an instance model that finds whole cells.
@@ -127,7 +127,7 @@ class FieldClassifier:
         if crops:
             cell_scores[np.array(list(crops)) - 1] = self.cell_pipe.probabilities(crops.values())
         thresholds, image_scores = _thresholds(self.cell_pipe), None
-        if self.image_pipe is None:  # a cell of the mean is judged as before: the threshold needs no change
+        if self.image_pipe is None:  # both are scores of the cell model, and so its thresholds hold
             scores = fuse_scores(cell_scores, scores_of_field(cell_scores), self.weight)
         else:
             planes = {colour: np.asarray(channels[colour]) for colour in COLOURS}
