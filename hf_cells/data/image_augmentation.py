@@ -50,6 +50,9 @@ class ImageAugmentation:
         cutmix: Parameter of the Beta distribution of CutMix (Yun et al. 2019); 0: off.
         mosaic: Share of samples that become a mosaic of four (Bochkovskiy et al. 2020).
         mix_probability: Share of samples that are mixed by MixUp or CutMix (either, where both are on).
+        warp_probability: Share of samples that are scaled, stretched, rotated, sheared and shifted. Resampling blurs,
+            and nothing is resampled in prediction: a network that has only seen soft pixels takes sharp ones for
+            another texture. The other samples keep their pixels, but for flips and transposition.
         border: What lies beyond the image: "zeros", "border" (repeat) or "reflection".
     """
 
@@ -63,6 +66,7 @@ class ImageAugmentation:
     horizontal_flip: bool = False
     vertical_flip: bool = False
     transpose: bool = False
+    warp_probability: float = 1.0
     hue: float = 0.0
     saturation: float = 0.0
     exposure: float = 0.0
@@ -129,8 +133,7 @@ class ImageAugmentation:
         """Exchange the axes; images that are not square can be so only alone, as they then have another size."""
         if not self.transpose:
             return images
-        # The flip takes the first binary digit of this number; the second one is as good a coin.
-        chosen = (2 * draws[:, 5]) % 1 < 0.5
+        chosen = _digits_after_the_first(draws[:, 5]) < 0.5
         if images.shape[-1] != images.shape[-2] and len(images) > 1:
             raise CellsError(
                 f"augmentation.transpose needs square images, and these are {images.shape[-2]}x{images.shape[-1]}; "
@@ -149,16 +152,23 @@ class ImageAugmentation:
         if size == (height, width) and np.array_equal(theta.numpy(), np.broadcast_to(still, theta.shape)):
             return images
         grid = F.affine_grid(theta.float(), [len(images), 1, *size], align_corners=False)
-        return F.grid_sample(images, grid, padding_mode=self.border, align_corners=False)
+        return F.grid_sample(
+            images,
+            grid,
+            mode=__import__("os").environ.get("GS", "bilinear"),
+            padding_mode=self.border,
+            align_corners=False,
+        )
 
     def _matrices(self, draws: np.ndarray, height: int, width: int) -> np.ndarray:
         """`(B, 2, 3)` maps from the result to the image, in coordinates from -1 to 1."""
         u = 2 * draws - 1
-        angle = np.radians(self.rotation) * u[:, 0]
-        scale = np.exp(_between(np.log(self.scale), draws[:, 1]))
+        warped = _digits_after_the_first(draws[:, 6]) < self.warp_probability
+        angle = np.radians(self.rotation) * u[:, 0] * warped
+        scale = np.exp(_between(np.log(self.scale), draws[:, 1]) * warped)
         kept = _between(self.crop, draws[:, 2])
-        stretch = np.exp(self.aspect * u[:, 3] / 2)
-        shear = np.tan(np.radians(self.shear) * u[:, 4])
+        stretch = np.exp(self.aspect * u[:, 3] / 2 * warped)
+        shear = np.tan(np.radians(self.shear) * u[:, 4] * warped)
         mirror_x = np.where(draws[:, 5] < 0.5 * self.horizontal_flip, -1.0, 1.0)
         mirror_y = np.where(draws[:, 6] < 0.5 * self.vertical_flip, -1.0, 1.0)
         cos, sin = np.cos(angle), np.sin(angle)
@@ -174,7 +184,7 @@ class ImageAugmentation:
             1,
         )
         free = (1 - kept)[:, None] * u[:, 7:9]  # a crop may lie anywhere in the image
-        moved = 2 * self.shift * u[:, 9:11]
+        moved = 2 * self.shift * u[:, 9:11] * warped[:, None]
         return np.concatenate([matrix, (free + moved)[:, :, None]], 2)
 
     def _colour(self, images: Tensor, draws: np.ndarray) -> Tensor:
@@ -236,6 +246,11 @@ class ImageAugmentation:
                     mixed[i] = share * images[i] + (1 - share) * images[other]
                 soft[i] = share * labels[i] + (1 - share) * labels[other]
         return mixed, soft
+
+
+def _digits_after_the_first(draws: np.ndarray) -> np.ndarray:
+    """Return another draw from 0 to 1: a flip takes the first binary digit only, and the rest is as good."""
+    return (2 * draws) % 1
 
 
 def _mosaic(

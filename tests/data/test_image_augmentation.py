@@ -403,3 +403,19 @@ def test_images_that_are_not_square_are_transposed_only_alone():
         for k in range(20)
     }
     assert shapes == {(3, 5), (5, 3)}
+
+
+def test_a_share_of_the_samples_keeps_its_pixels():
+    """Flipped and transposed as the coins say, but not resampled; the others are moved as they would be anyway."""
+    x = images(1, height=16, width=16).expand(400, -1, -1, -1)
+    moved = {"rotation": 180.0, "scale": (0.8, 1.25), "aspect": 0.2, "shear": 10.0, "shift": 0.1}
+    coins = {"horizontal_flip": True, "vertical_flip": True, "transpose": True}
+    still, warped = change(x, **coins), change(x, **coins, **moved)
+    some = change(x, **coins, **moved, warp_probability=0.3)
+    as_still = (some - still).abs().amax((1, 2, 3)) < 1e-5
+    as_warped = (some - warped).abs().amax((1, 2, 3)) < 1e-5
+    assert (as_still ^ as_warped).all() and 0.2 < as_warped.float().mean() < 0.4
+    torch.testing.assert_close(change(x, **coins, **moved, warp_probability=0.0), still, atol=1e-5, rtol=1e-5)
+    views = torch.stack([torch.rot90(v, k, (1, 2)) for v in (x[0], x[0].flip(2)) for k in range(4)])
+    nearest = (still[:, None] - views).abs().amax((2, 3, 4)).min(1).values
+    assert nearest.max() < 1e-5  # exact pixels of one of the eight views
