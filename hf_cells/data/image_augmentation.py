@@ -183,7 +183,10 @@ class ImageAugmentation:
             ],
             1,
         )
-        free = (1 - kept)[:, None] * u[:, 7:9]  # a crop may lie anywhere in the image
+        # A crop may lie anywhere in the image, but on whole pixels: one that is not resized then stays as sharp.
+        margin, sides = (1 - kept)[:, None], np.array([width, height])
+        places = np.floor(margin * sides + 1e-9) + 1
+        free = 2 * np.floor(draws[:, 7:9] * places) / sides - margin
         moved = 2 * self.shift * u[:, 9:11] * warped[:, None]
         return np.concatenate([matrix, (free + moved)[:, :, None]], 2)
 

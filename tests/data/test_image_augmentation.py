@@ -207,6 +207,14 @@ def test_a_crop_is_a_window_of_the_image(position, share):
         assert step.item() == pytest.approx(share, abs=0.08)
 
 
+def test_a_crop_of_the_size_that_is_asked_for_keeps_the_pixels():
+    x = images(1, height=12, width=16).expand(300, -1, -1, -1)
+    made = change(x, size=(6, 8), crop=(0.5, 0.5))
+    windows = x[0].unfold(1, 6, 1).unfold(2, 8, 1).permute(1, 2, 0, 3, 4).reshape(-1, 3, 6, 8)
+    apart = (made[:, None] - windows[None]).abs().amax((2, 3, 4))
+    assert apart.min(1).values.max() < 1e-5 and len(apart.argmin(1).unique()) == 7 * 9
+
+
 def test_the_result_has_the_size_that_is_asked_for():
     x = images(2, height=20, width=30)
     made = change(x, size=(10, 15))
