@@ -235,7 +235,7 @@ def scores_of(method: str, one: Judged, draw: np.random.Generator) -> np.ndarray
         return cells
     if method == IMAGE:
         return np.broadcast_to(image, cells.shape)
-    return fuse_scores(cells, scores_of_field(cells) if method == TOGETHER else image)
+    return fuse_scores(cells, scores_of_field(cells, None if method == TOGETHER else image))
 
 
 def measure(test: list[Judged], seed: int) -> dict[str, dict[str, Any]]:
@@ -288,7 +288,10 @@ def compare_weights(fields: list[Judged]) -> dict[str, float]:
     names = [str(k) for k in range(len(CLASS_NAMES))]
     found = {}
     for weight in WEIGHTS:
-        fused = [fuse_scores(one.found.cell_scores, one.found.image_scores, weight) for one in fields]
+        fused = []
+        for one in fields:
+            cells, image = one.found.cell_scores, one.found.image_scores
+            fused.append(fuse_scores(cells, scores_of_field(cells, image), weight))
         flat = np.concatenate([s[pair[:, 1] - 1] for s, pair in zip(fused, pairs, strict=True)])
         measured = multilabel_metrics(truth, flat, flat > 0.5, names)
         found[f"{weight:g}"] = measured["mean_average_precision"]

@@ -93,9 +93,9 @@ def predict(
     `probability_<class>` the probability of each class.
 
     With --format hpa the model is a classifier of single cells, and the paths are folders of fields
-    <ID>_{red,green,blue,yellow}.png or a table with a column ID. The cells are found and scored by the model and by
-    what their whole field shows: to --image_model, or to the model in all of its cells; submission.csv is the file of
-    the challenge, cells.csv has the labels and probabilities of every cell.
+    <ID>_{red,green,blue,yellow}.png or a table with a column ID. The cells are found, and scored by what each of
+    them shows and by what its field shows: in its other cells and, with --image_model, as a whole. submission.csv is
+    the file of the challenge, cells.csv has the labels and probabilities of every cell.
 
     A file that cannot be predicted is named and left out, and the exit status is then 1.
 

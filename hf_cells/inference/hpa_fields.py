@@ -127,14 +127,13 @@ class FieldClassifier:
         if crops:
             cell_scores[np.array(list(crops)) - 1] = self.cell_pipe.probabilities(crops.values())
         thresholds, image_scores = _thresholds(self.cell_pipe), None
-        if self.image_pipe is None:  # both are scores of the cell model, and so its thresholds hold
-            scores = fuse_scores(cell_scores, scores_of_field(cell_scores), self.weight)
-        else:
+        if self.image_pipe is not None:
             planes = {colour: np.asarray(channels[colour]) for colour in COLOURS}
             image_scores = self.image_pipe.probabilities([planes])[0].astype(np.float64)
-            scores = fuse_scores(cell_scores, image_scores, self.weight)
             # A cell that is at the threshold of both models is at that of the fusion.
-            thresholds = fuse_scores(thresholds, _thresholds(self.image_pipe), self.weight)
+            of_field = scores_of_field(thresholds[None], _thresholds(self.image_pipe))
+            thresholds = fuse_scores(thresholds, of_field, self.weight)
+        scores = fuse_scores(cell_scores, scores_of_field(cell_scores, image_scores), self.weight)
         return FieldCells(cells, cell_scores, image_scores, scores, scores >= thresholds)
 
 

@@ -3,15 +3,16 @@
 The labels of the challenge are those of fields. A model of fields learns them as they are meant, and does not know
 which cell shows what; a model of single cells sees that, and learns from labels that many cells do not have. The
 winning solutions (Le et al. 2022, Nature Methods 19, 1221) therefore score every cell by both. Here it is the weighted
-geometric mean of the two probabilities. Unlike the arithmetic one it is a gate: what the field denies no cell can have;
-and within a field it leaves the cells in the order that the model of cells gives them.
+geometric mean of the cell's probability and the field's. Unlike the arithmetic one it is a gate: what the field denies
+no cell can have; and within a field it leaves the cells in the order that the model of cells gives them.
 
-Without a model of fields the surest cells of a field take its place: cells of a field have most of their labels in
-common, and some show them better than others.
+What a field shows is told by two witnesses: the model of fields, where there is one, and the cells of the field
+together, which have most of their labels in common, and some of which show them better than others.
 
 The field is the surer witness, so it has most of the weight. Labels of fields cannot choose the weight, because they do
 not say which cells have them; simulated fields can, and benchmarks/hpa_weak_labels.py does it on validation fields. So
-was the quarter chosen, among the mean, the maximum, power means and other shares.
+was the quarter of the cells chosen, among the mean, the maximum, power means and other shares, and the even say of the
+two witnesses.
 """
 
 import math
@@ -38,14 +39,19 @@ def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float
     return np.asarray(cell_scores) ** weight * np.asarray(image_scores) ** (1 - weight)
 
 
-def scores_of_field(cell_scores: np.ndarray) -> np.ndarray:
-    """Return (K,) what the cells of a field, (n, K), say together: the mean of the surest quarter for each label.
+def scores_of_field(cell_scores: np.ndarray, image_scores: np.ndarray | None = None) -> np.ndarray:
+    """Return (K,) what a field shows: the geometric mean of what its cells and what the model of fields say.
 
-    A label of a field says that some of its cells have it, so a mean of all would miss what few show, and the maximum
-    hangs on one. Cells without a score (NaN) are left out.
+    The cells say the mean of the surest quarter of them for each label. A label of a field says that some of its cells
+    have it, so a mean of all would miss what few show, and the maximum hangs on one.
+
+    Args:
+        cell_scores: (n, K) probabilities of its cells; those without a score (NaN) are left out.
+        image_scores: (K,) probabilities of the model of fields; the cells speak alone without one.
     """
     scored = np.asarray(cell_scores)
     scored = scored[~np.isnan(scored).any(1)]
     if not len(scored):
         return np.zeros(scored.shape[1])
-    return np.sort(scored, 0)[-math.ceil(_SUREST * len(scored)) :].mean(0)
+    together = np.sort(scored, 0)[-math.ceil(_SUREST * len(scored)) :].mean(0)
+    return together if image_scores is None else np.sqrt(together * np.asarray(image_scores))

@@ -72,6 +72,7 @@ def test_fusion_by_hand():
 def test_what_the_cells_of_a_field_say_together():
     cells = np.array([[0.1], [0.9], [np.nan], [0.2], [0.7], [0.3]])
     assert scores_of_field(cells) == pytest.approx([0.8])  # two of five
+    assert scores_of_field(cells, np.array([0.2])) == pytest.approx([0.4])
     assert scores_of_field(cells[:1]) == pytest.approx([0.1])
     assert scores_of_field(cells[2:3]).tolist() == [0] and scores_of_field(cells[:0]).tolist() == [0]
 
@@ -113,8 +114,9 @@ def test_a_field_gets_both_scores_and_fused_decisions(cell_model, image_model):
     crops = cut_cells(images, cells)
     np.testing.assert_allclose(found.cell_scores, pipes[0].probabilities(crops.values()), rtol=1e-5)
     np.testing.assert_allclose(found.image_scores, pipes[1].probabilities([images])[0], rtol=1e-5)
-    np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * found.image_scores**0.7, rtol=1e-6)
-    cut = 0.5**0.3 * np.array([0.2, 0.9, 0.5]) ** 0.7
+    field = np.sqrt(found.cell_scores.max(0) * found.image_scores)  # one is a quarter of four
+    np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * field**0.7, rtol=1e-6)
+    cut = 0.5**0.3 * np.sqrt(0.5 * np.array([0.2, 0.9, 0.5])) ** 0.7
     assert (found.labels == (found.scores >= cut)).all()
 
 
