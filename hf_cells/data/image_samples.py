@@ -80,7 +80,7 @@ class ImageSamples(Dataset[dict[str, Tensor]]):
         """Every image is changed alone, and padded after mean and deviation with 0, as convolutions pad."""
         if self.augmentation.mixes:
             raise CellsError(
-                "images of several sizes cannot be mixed; leave augmentation.mixup, cutmix and mosaic out"
+                "images of several sizes cannot be mixed; set augmentation.mixup, cutmix and mosaic to 0"
             )
         made = []
         for (image, _), position in zip(items, positions):
