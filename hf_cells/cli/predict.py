@@ -71,11 +71,16 @@ def predict(
         ),
     ] = None,
     image_model: Annotated[
-        str | None, typer.Option("--image_model", help="hpa: classifier of whole fields, for the fusion.")
+        str | None, typer.Option("--image_model", help="hpa: hear a classifier of whole fields too.")
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option("--weight", min=0, max=1, help="hpa: of a cell against its field, 1: alone [0.2]."),
+        typer.Option(
+            "--weight",
+            min=0,
+            max=1,
+            help="hpa: weight of a cell against its field [0.2].",
+        ),
     ] = None,
     masks_dir: Annotated[
         Path | None,
@@ -95,7 +100,7 @@ def predict(
     With --format hpa the model is a classifier of single cells, and the paths are folders of fields
     <ID>_{red,green,blue,yellow}.png or a table with a column ID. The cells are found, and scored by what each of
     them shows and by what its field shows: in its other cells and, with --image_model, as a whole. submission.csv is
-    the file of the challenge, cells.csv has the labels and probabilities of every cell.
+    the file of the challenge, cells.csv has the labels and scores of every cell.
 
     A file that cannot be predicted is named and left out, and the exit status is then 1.
 
@@ -175,8 +180,9 @@ def _is_classifier(model: str) -> bool:
     """Read the model's configuration only; where that fails, `pipeline` says why."""
     from transformers import AutoConfig
 
-    from ..models.loading import FAMILIES
+    from ..models.loading import FAMILIES, check_source
 
+    check_source(model)
     try:
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
         return FAMILIES[config.model_type].task == "cell-classification"

@@ -52,7 +52,8 @@ class ImageAugmentation:
         mix_probability: Share of samples that are mixed by MixUp or CutMix (either, where both are on).
         warp_probability: Share of samples that are scaled, stretched, rotated, sheared and shifted. Resampling blurs,
             and nothing is resampled in prediction: a network that has only seen soft pixels takes sharp ones for
-            another texture. The other samples keep their pixels, but for flips and transposition.
+            another texture. The others are flipped, transposed, cropped and resized only; changes of light, blur and
+            noise are for all.
         border: What lies beyond the image: "zeros", "border" (repeat) or "reflection".
     """
 
@@ -92,6 +93,10 @@ class ImageAugmentation:
             )
         if made.size is not None and not (isinstance(made.size, tuple) and len(made.size) == 2):
             raise CellsError(f"augmentation.size is {made.size}; give height and width, such as [224, 224]")
+        if not 0 <= made.warp_probability <= 1:
+            raise CellsError(
+                f"augmentation.warp_probability is {made.warp_probability}; give a share, 0 to 1"
+            )
         for name in ("crop", "scale"):
             pair = getattr(made, name)
             if not (isinstance(pair, tuple) and len(pair) == 2 and 0 < pair[0] <= pair[1]):
@@ -137,7 +142,7 @@ class ImageAugmentation:
         if images.shape[-1] != images.shape[-2] and len(images) > 1:
             raise CellsError(
                 f"augmentation.transpose needs square images, and these are {images.shape[-2]}x{images.shape[-1]}; "
-                "give processor.size equal sides, or leave transpose out"
+                "give processor.size equal sides, or set augmentation.transpose=false"
             )
         if len(images) == 1:
             return images.transpose(-1, -2) if chosen[0] else images
@@ -152,13 +157,7 @@ class ImageAugmentation:
         if size == (height, width) and np.array_equal(theta.numpy(), np.broadcast_to(still, theta.shape)):
             return images
         grid = F.affine_grid(theta.float(), [len(images), 1, *size], align_corners=False)
-        return F.grid_sample(
-            images,
-            grid,
-            mode=__import__("os").environ.get("GS", "bilinear"),
-            padding_mode=self.border,
-            align_corners=False,
-        )
+        return F.grid_sample(images, grid, padding_mode=self.border, align_corners=False)
 
     def _matrices(self, draws: np.ndarray, height: int, width: int) -> np.ndarray:
         """`(B, 2, 3)` maps from the result to the image, in coordinates from -1 to 1."""

@@ -1,4 +1,4 @@
-"""Field in, labels of every cell out: segmentation, a model of single cells, a model of whole fields, their fusion."""
+"""Field in, labels of every cell out: segmentation, a model of single cells, one of whole fields or none, fusion."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from ..errors import CellsError
 from ..models.image_reading import read_image
 from ..progress import track
 from .cell_crops import CELL_COLUMNS, cell_rows
-from .hpa_fusion import CELL_WEIGHT, fuse_scores, scores_of_field
+from .hpa_fusion import CELL_WEIGHT, decide_cells, fuse_scores, scores_of_field
 from .hpa_submission import FieldPrediction, field_prediction, write_submission
 from .nuclei_cells import segment_field
 from .nuclei_cells_engines import CLASSICAL, load_engines
@@ -29,8 +29,8 @@ class FieldCells:
         cells: (H, W) int32, 0 background, cell n is row n - 1 of the following.
         cell_scores: (n, K) probabilities of the cell model.
         image_scores: (K,) probabilities of the image model, or None without one.
-        scores: (n, K) the cell's and its field's in one, see `hpa_fusion`.
-        labels: (n, K) bool: which labels a cell gets.
+        scores: (n, K) the cell's and its field's in one, to rank cells by, see `hpa_fusion`.
+        labels: (n, K) bool: which labels a cell gets, see `decide_cells`.
     """
 
     cells: np.ndarray
@@ -126,15 +126,16 @@ class FieldClassifier:
         cell_scores = np.full((max(crops, default=0), len(self.label_names)), np.nan)
         if crops:
             cell_scores[np.array(list(crops)) - 1] = self.cell_pipe.probabilities(crops.values())
-        thresholds, image_scores = _thresholds(self.cell_pipe), None
+        image_scores = image_thresholds = None
         if self.image_pipe is not None:
             planes = {colour: np.asarray(channels[colour]) for colour in COLOURS}
             image_scores = self.image_pipe.probabilities([planes])[0].astype(np.float64)
-            # A cell that is at the threshold of both models is at that of the fusion.
-            of_field = scores_of_field(thresholds[None], _thresholds(self.image_pipe))
-            thresholds = fuse_scores(thresholds, of_field, self.weight)
+            image_thresholds = _thresholds(self.image_pipe)
         scores = fuse_scores(cell_scores, scores_of_field(cell_scores, image_scores), self.weight)
-        return FieldCells(cells, cell_scores, image_scores, scores, scores >= thresholds)
+        labels = decide_cells(
+            cell_scores, image_scores, _thresholds(self.cell_pipe), image_thresholds, self.weight
+        )
+        return FieldCells(cells, cell_scores, image_scores, scores, labels)
 
 
 @dataclass
@@ -161,7 +162,8 @@ def predict_fields(
 ) -> FieldsSummary:
     """Label the cells of fields; write `submission.csv`, `cells.csv` and `summary.json`.
 
-    `cells.csv` has the columns of `hf-cells segment`, `Label` being what the cell shows, and `probability_<label>`.
+    `cells.csv` has the columns of `hf-cells segment`, `Label` being what the cell shows, and `probability_<label>`,
+    the fused score.
 
     Args:
         classifier: The models.

@@ -10,9 +10,9 @@ What a field shows is told by two witnesses: the model of fields, where there is
 together, which have most of their labels in common, and some of which show them better than others.
 
 The field is the surer witness, so it has most of the weight. Labels of fields cannot choose the weight, because they do
-not say which cells have them; simulated fields can, and benchmarks/hpa_weak_labels.py does it on validation fields. So
-was the quarter of the cells chosen, among the mean, the maximum, power means and other shares, and the even say of the
-two witnesses.
+not say which cells have them; simulated fields can, and benchmarks/hpa_weak_labels.py does it on validation fields. The
+surest quarter, and that both witnesses of the field count alike, were compared once on the same fields with the mean,
+the maximum, power means and other shares.
 """
 
 import math
@@ -23,12 +23,12 @@ CELL_WEIGHT = 0.2
 _SUREST = 0.25
 
 
-def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float = CELL_WEIGHT) -> np.ndarray:
-    """Weighted geometric mean `cell_scores ** weight * image_scores ** (1 - weight)`.
+def fuse_scores(cell_scores: np.ndarray, field_scores: np.ndarray, weight: float = CELL_WEIGHT) -> np.ndarray:
+    """Weighted geometric mean `cell_scores ** weight * field_scores ** (1 - weight)`.
 
     Args:
-        cell_scores: (n, K) probabilities of cells.
-        image_scores: (K,) probabilities of their field, or (n, K).
+        cell_scores: (n, K) probabilities of cells; NaN, of a cell that has none, stays NaN.
+        field_scores: (K,) probabilities of their field, or (n, K).
         weight: Of the cells, 0 to 1.
 
     Raises:
@@ -36,7 +36,9 @@ def fuse_scores(cell_scores: np.ndarray, image_scores: np.ndarray, weight: float
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"the weight of the cells is {weight}; give 0 to 1")
-    return np.asarray(cell_scores) ** weight * np.asarray(image_scores) ** (1 - weight)
+    cells = np.asarray(cell_scores)
+    fused = cells**weight * np.asarray(field_scores) ** (1 - weight)
+    return np.where(np.isnan(cells), np.nan, fused)  # NaN to the power of 0 would be 1
 
 
 def scores_of_field(cell_scores: np.ndarray, image_scores: np.ndarray | None = None) -> np.ndarray:
@@ -49,9 +51,40 @@ def scores_of_field(cell_scores: np.ndarray, image_scores: np.ndarray | None = N
         cell_scores: (n, K) probabilities of its cells; those without a score (NaN) are left out.
         image_scores: (K,) probabilities of the model of fields; the cells speak alone without one.
     """
-    scored = np.asarray(cell_scores)
-    scored = scored[~np.isnan(scored).any(1)]
+    scored = _scored(cell_scores)
     if not len(scored):
         return np.zeros(scored.shape[1])
     together = np.sort(scored, 0)[-math.ceil(_SUREST * len(scored)) :].mean(0)
     return together if image_scores is None else np.sqrt(together * np.asarray(image_scores))
+
+
+def decide_cells(
+    cell_scores: np.ndarray,
+    image_scores: np.ndarray | None,
+    cell_thresholds: np.ndarray,
+    image_thresholds: np.ndarray | None,
+    weight: float = CELL_WEIGHT,
+) -> np.ndarray:
+    """Return (n, K) bool: which labels the cells get; a cell at the thresholds of both models is at that of the fusion.
+
+    The surest cells order cells of different fields well, but they pass a threshold by being many: it was chosen on
+    single ones. So the field is here what its model says, or the mean of its cells.
+
+    Args:
+        cell_scores: (n, K) probabilities of the cells of a field, NaN for a cell that has none, which gets no label.
+        image_scores: (K,) probabilities of the model of fields, or None.
+        cell_thresholds: (K,) of the model of cells.
+        image_thresholds: (K,) of the model of fields, or None.
+        weight: Of the cells, 0 to 1.
+    """
+    scored = _scored(cell_scores)
+    if image_scores is None or image_thresholds is None:
+        image_scores = scored.mean(0) if len(scored) else np.zeros(scored.shape[1])
+        image_thresholds = cell_thresholds
+    fused = fuse_scores(cell_scores, image_scores, weight)
+    return fused >= fuse_scores(cell_thresholds, image_thresholds, weight)
+
+
+def _scored(cell_scores: np.ndarray) -> np.ndarray:
+    cells = np.asarray(cell_scores)
+    return cells[~np.isnan(cells).any(1)]

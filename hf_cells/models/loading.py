@@ -72,10 +72,7 @@ def pipeline(
     """
     source, hub = str(model), {"revision": revision, "token": token}
     _check_device(device)
-    if Path(source).exists():
-        _check_folder(Path(source))
-    elif source.count("/") != 1:  # the Hub need not be asked, which without a route to it takes a minute
-        raise CellsError(_no_name(source))
+    check_source(source)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **hub)
         if config.model_type not in FAMILIES:
@@ -88,6 +85,20 @@ def pipeline(
     except (OSError, ValueError) as error:
         raise CellsError(_explain(source, error)) from error
     return family.pipeline(network, image_processor=processor, task=family.task, device=device, **options)
+
+
+def check_source(source: str) -> None:
+    """Refuse what is neither the folder of a model nor a name that the Hub could know, without asking the Hub.
+
+    Without a route to the Hub asking takes a minute.
+
+    Raises:
+        CellsError: It says what is wrong with the folder or the name.
+    """
+    if Path(source).exists():
+        _check_folder(Path(source))
+    elif source.count("/") != 1:
+        raise CellsError(_no_name(source))
 
 
 def _check_device(device: str | int | torch.device | None) -> None:

@@ -17,7 +17,7 @@ from hf_cells.cli.app import app
 from hf_cells.errors import CellsError
 from hf_cells.inference.cell_crops import cell_rows, write_crops
 from hf_cells.inference.hpa_fields import FieldClassifier, cut_cells, predict_fields
-from hf_cells.inference.hpa_fusion import CELL_WEIGHT, fuse_scores, scores_of_field
+from hf_cells.inference.hpa_fusion import CELL_WEIGHT, decide_cells, fuse_scores, scores_of_field
 from hf_cells.inference.hpa_submission import read_submission
 
 LABELS = {0: "Nucleoplasm", 1: "Cytosol", 2: "Negative"}
@@ -35,7 +35,8 @@ def save_model(folder, seed=0, **changes):
 
 @pytest.fixture(scope="module")
 def cell_model(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("models") / "cells")
+    thresholds = {"Nucleoplasm": 0.4, "Negative": 0.7}
+    return save_model(tmp_path_factory.mktemp("models") / "cells", decision_thresholds=thresholds)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,18 @@ def test_what_the_cells_of_a_field_say_together():
     assert scores_of_field(cells[2:3]).tolist() == [0] and scores_of_field(cells[:0]).tolist() == [0]
 
 
+def test_decisions_by_hand():
+    """At the thresholds of both models a cell just gets the label; one that is many is not helped by that."""
+    cut, of_fields = np.array([0.4, 0.6]), np.array([0.3, 0.8])
+    assert decide_cells(cut[None], of_fields, cut, of_fields, 0.5).all()
+    assert not decide_cells(cut[None] - 0.01, of_fields, cut, of_fields, 0.5).any()
+    crowd = np.full((20, 1), 0.3)
+    crowd[0] = 0.9  # among twenty one is sure
+    alone = decide_cells(crowd, None, np.array([0.5]), None, 0.5)
+    assert alone[:, 0].tolist() == [True, *[False] * 19]  # sqrt(0.9 * 0.33) is above a half
+    assert not decide_cells(np.full((1, 2), np.nan), None, cut, None, 0).any()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 999), st.floats(0.05, 1))
 def test_within_a_field_the_cells_keep_their_order_and_the_field_is_a_gate(seed, weight):
@@ -116,8 +129,8 @@ def test_a_field_gets_both_scores_and_fused_decisions(cell_model, image_model):
     np.testing.assert_allclose(found.image_scores, pipes[1].probabilities([images])[0], rtol=1e-5)
     field = np.sqrt(found.cell_scores.max(0) * found.image_scores)  # one is a quarter of four
     np.testing.assert_allclose(found.scores, found.cell_scores**0.3 * field**0.7, rtol=1e-6)
-    cut = 0.5**0.3 * np.sqrt(0.5 * np.array([0.2, 0.9, 0.5])) ** 0.7
-    assert (found.labels == (found.scores >= cut)).all()
+    cut = np.array([0.4, 0.5, 0.7]) ** 0.3 * np.array([0.2, 0.9, 0.5]) ** 0.7
+    assert (found.labels == (found.cell_scores**0.3 * found.image_scores**0.7 >= cut)).all()
 
 
 def test_without_an_image_model_the_cells_of_a_field_speak_for_it(cell_model):
@@ -127,8 +140,11 @@ def test_without_an_image_model_the_cells_of_a_field_speak_for_it(cell_model):
     there = [0, 2, 3]
     surest = found.cell_scores[there].max(0)  # one is a quarter of three
     np.testing.assert_allclose(found.scores[there], found.cell_scores[there] ** 0.3 * surest**0.7, rtol=1e-6)
-    assert found.image_scores is None and (found.labels[there] == (found.scores[there] >= 0.5)).all()
+    usual = found.cell_scores[there] ** 0.3 * found.cell_scores[there].mean(0) ** 0.7
+    assert found.image_scores is None and (found.labels[there] == (usual >= [0.4, 0.5, 0.7])).all()
     assert np.isnan(found.scores[1]).all() and not found.labels[1].any()
+    by_field = FieldClassifier(cell_model, weight=0)(images, cells)
+    assert np.isnan(by_field.scores[1]).all() and not by_field.labels[1].any()
     alone = FieldClassifier(cell_model, weight=1)(images, cells)
     np.testing.assert_allclose(alone.scores, alone.cell_scores)
     one = FieldClassifier(cell_model)(images, np.where(cells == 1, 1, 0))
