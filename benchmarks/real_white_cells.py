@@ -19,6 +19,7 @@ from hf_cells.compose import read_library
 from hf_cells.compose.adapter_masks import pair_masks
 from hf_cells.compose.classes import WHITE_CELLS
 from hf_cells.compose.source_files import SourceFiles
+from hf_cells.errors import CellsError
 from hf_cells.inference.rescaling import rescale_inputs
 from hf_cells.progress import track
 from hf_cells.quiet import quiet_libraries
@@ -51,6 +52,10 @@ def measure(model: str, library: str, masks: str, splits: list[str]) -> list[flo
         image = sample.source_image.removeprefix(f"{files.name}/")
         if sample.class_name in WHITE_CELLS and sample.split in splits and image in pairs:
             of_scale[sample.scale].append(image)
+    if not of_scale:
+        raise CellsError(
+            f"{masks}: holds no image of {library}; give what the library was made of as --masks"
+        )
     scores = []
     for scale, images in of_scale.items():
         pipe = hf_cells.pipeline(model)

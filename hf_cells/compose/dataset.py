@@ -8,7 +8,7 @@ Layout:
     <split>/segments/NNNNNN.png      palette PNG: the colours of the classes, and their ids as values
     <split>/instances/NNNNNN.png     16-bit labels, 0 background
     backgrounds/<split>-NNNN.png     1000x1000, on reference glass; .json holds the positions
-    simulated.csv                    the samples, where all of them were drawn: no terms of real images hold
+    simulated.csv                    the cells of the library, where all were drawn: no terms of real images hold
     manifest.json                    counts of objects and source samples; written last: with it all is there
 """
 

@@ -81,11 +81,12 @@ class Library:
 
     Attributes:
         samples: In the order of the index.
+        simulated: Whether `simulate_library` drew all of it.
         fingerprint: Hash of the pixels and the rows: another library, another fingerprint.
     """
 
-    def __init__(self, path: Path, samples: Sequence[Sample]) -> None:
-        self.path = path
+    def __init__(self, path: Path, samples: Sequence[Sample], simulated: bool = False) -> None:
+        self.path, self.simulated = path, simulated
         self.samples = list(samples)
         self._by_class: dict[tuple[str, str], list[Sample]] = defaultdict(list)
         digest = hashlib.sha256()
@@ -109,11 +110,6 @@ class Library:
                 f"(three or more reach every split), or compose with --leave_out {class_name}"
             )
         return found
-
-    @property
-    def simulated(self) -> bool:
-        """Whether all of it was drawn, the parts of what was built included."""
-        return {sample.source for sample in self.samples if sample.built_from is None} == {"simulated"}
 
     def counts(self) -> dict[str, Counter[str]]:
         """Return {class: {split: samples}}."""
@@ -188,7 +184,8 @@ def read_library(path: str | Path) -> Library:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CellsError(f"{index}: cannot be read ({reason}); build the library again") from error
-    return Library(folder, [_read_sample(folder, index, row) for row in rows])
+    simulated = (_settings_of(index) or {}).get("simulated") is True
+    return Library(folder, [_read_sample(folder, index, row) for row in rows], simulated)
 
 
 def _read_sample(folder: Path, index: Path, row: dict[str, object]) -> Sample:

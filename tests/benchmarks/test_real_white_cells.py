@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hf_cells.compose import CLASS_NAMES, build_library, read_library
+from hf_cells.errors import CellsError
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,4 +47,6 @@ def test_unseen_images_at_the_scale_of_the_library(benchmark, tmp_path, monkeypa
     scores = benchmark.measure("model", library, masks, ["validation", "test"])
     assert len(scores) == len(asked) == len(unseen) >= 2
     assert scores == pytest.approx([2 / 3] * len(scores), abs=0.02)  # half of it found, nothing else
+    with pytest.raises(CellsError, match="holds no image of .*--masks"):
+        benchmark.measure("model", library, write_masks(tmp_path / "other", ["neutrophil"]), ["test"])
     assert made[0].image_processor.magnification == pytest.approx(unseen[0].scale)

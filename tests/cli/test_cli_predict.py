@@ -135,6 +135,15 @@ def evaluation(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_what_cannot_be_a_name_is_not_asked_of_the_hub(
+    failing: Callable[..., str], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: pytest.fail("asked"))
+    for options in ([], ["--numeric"], ["--format", "hpa"]):
+        told = failing("predict", "nomodel", "images", *options)
+        assert "nomodel: no such folder, and no name of a repository" in told
+
+
 def test_a_classifier_writes_the_table_of_the_glomeruli(
     cli: Cli, images: Path, classifier: Path, tmp_path: Path
 ) -> None:

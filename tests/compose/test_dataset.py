@@ -90,11 +90,11 @@ def test_only_what_was_drawn_throughout_is_marked_as_simulated(composed, library
     rows = (composed / "simulated.csv").read_text().splitlines()
     assert is_simulated(composed) and rows[0] == "sample_id,class,split"
     assert len(rows) - 1 == len(read_library(library_folder).samples)
-    mixed = tmp_path / "mixed"
-    samples = read_library(library_folder).samples
-    samples[0] = replace(samples[0], source="a clinic")
-    write_library(mixed, samples)
-    folder = compose_dataset(mixed, tmp_path / "smears", train=1, validation=0, test=0, backgrounds=3)
+    # A real database may be called so, and its cells go by its name.
+    write_library(tmp_path / "real", read_library(library_folder).samples, {"simulated": False})
+    folder = compose_dataset(
+        tmp_path / "real", tmp_path / "smears", train=1, validation=0, test=0, backgrounds=3
+    )
     assert not is_simulated(folder)
 
 
@@ -218,7 +218,6 @@ def test_a_class_without_samples_can_be_left_out(library_folder, tmp_path):
 
 
 def test_a_sample_larger_than_the_image_is_refused(library_folder, tmp_path, cells):
-    from dataclasses import replace
 
     from hf_cells.compose.library import write_library
 
