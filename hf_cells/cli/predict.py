@@ -75,12 +75,7 @@ def predict(
     ] = None,
     weight: Annotated[
         float | None,
-        typer.Option(
-            "--weight",
-            min=0,
-            max=1,
-            help="hpa: weight of a cell against its field [0.2].",
-        ),
+        typer.Option("--weight", min=0, max=1, help="hpa: weight of a cell against its field [0.2]."),
     ] = None,
     masks_dir: Annotated[
         Path | None,
