@@ -168,9 +168,9 @@ def field_overrides(size: Size, cell_model: Path) -> list[str]:
 def train_model(folder: Path, data: Path, overrides: list[str], seed: int) -> Path:
     """Train a recipe with one fold left out, calibrate it on the next one, and save it; returns the model's folder."""
     from hf_cells.training.loop import train
+    from hf_cells.training.one_run import forget_run
     from hf_cells.training.recipe import load_recipe
     from hf_cells.training.setup import prepare
-    from hf_cells.training.variants import forget_run
 
     model_dir = folder / "model"
     if (model_dir / "config.json").exists():

@@ -62,6 +62,8 @@ class HEp2Config(datasets.BuilderConfig):
     Args:
         fold: For block_split: which fifth of the blocks is `test`, 0 to 4.
         validation_blocks: For block_split: how many of the 20 blocks after those of `test` are `validation`.
+        gap_blocks: For block_split: how many blocks before and after those of `test` are in no split. A specimen that
+            the border of `test` cuts is otherwise on both sides; it has more than a block of cells.
         test_from: For published_split: "test", or "validation" to make validation/ the split `test` and
             to cut `validation` from training/, for copies of the data without test/.
         pooled: For published_split: cut `validation` anew, out of training/ and validation/ together, so that more
@@ -72,6 +74,7 @@ class HEp2Config(datasets.BuilderConfig):
 
     fold: int = 0
     validation_blocks: int = 2
+    gap_blocks: int = 0
     test_from: str = "test"
     pooled: bool = False
     validation_fraction: float = 0.1
@@ -145,7 +148,7 @@ class HEp2(datasets.GeneratorBasedBuilder):
         items = find_items(path)
         set_groups(items)
         if config.name == "block_split":
-            splits = split_by_block(path, items, config.fold, config.validation_blocks)
+            splits = split_by_block(path, items, config)
         else:
             splits = split_as_published(path, items, config)
         remedy = "put images of the other classes into training/ and the CSV"
@@ -168,10 +171,13 @@ def check_options(config: HEp2Config) -> None:
     """Refuse options out of range."""
     if config.fold not in range(FOLDS):
         raise ValueError(f"fold={config.fold!r}: choose 0 to {FOLDS - 1}")
-    if config.validation_blocks not in range(BLOCKS - BLOCKS // FOLDS):
-        raise ValueError(
-            f"validation_blocks={config.validation_blocks!r}: choose 0 to {BLOCKS - BLOCKS // FOLDS - 1}"
-        )
+    others = BLOCKS - BLOCKS // FOLDS  # one of them at least is to learn from
+    if config.gap_blocks not in range((others + 1) // 2):
+        raise ValueError(f"gap_blocks={config.gap_blocks!r}: choose 0 to {(others - 1) // 2}")
+    most = others - 2 * config.gap_blocks - 1
+    if config.validation_blocks not in range(most + 1):
+        beside = f" beside gap_blocks={config.gap_blocks}" if config.gap_blocks else ""
+        raise ValueError(f"validation_blocks={config.validation_blocks!r}: choose 0 to {most}{beside}")
     if config.test_from not in ("test", "validation"):
         raise ValueError(f"test_from={config.test_from!r}: choose 'test' or 'validation'")
 
@@ -212,14 +218,17 @@ def _cut_validation(training: list[Cell], test: list[Cell], config: HEp2Config) 
     return cut
 
 
-def split_by_block(path: str, items: list[Cell], fold: int, validation_blocks: int) -> dict[str, list[Cell]]:
-    """Return blocks 4k..4k+3 as `test`, the next ones as `validation` (cyclic), the rest as `train`."""
-    test_blocks = BLOCKS // FOLDS
+def split_by_block(path: str, items: list[Cell], config: HEp2Config) -> dict[str, list[Cell]]:
+    """Return blocks 4k..4k+3 as `test`, the next ones as `validation` (cyclic), the rest but the gaps as `train`."""
+    test_blocks, gap, validation_blocks = BLOCKS // FOLDS, config.gap_blocks, config.validation_blocks
     splits: dict[str, list[Cell]] = defaultdict(list)
     for item in items:
-        place = (int(item.group[-2:]) - fold * test_blocks) % BLOCKS
-        later = "validation" if place < test_blocks + validation_blocks else "train"
-        splits["test" if place < test_blocks else later].append(item)
+        place = (int(item.group[-2:]) - config.fold * test_blocks) % BLOCKS
+        if place < test_blocks:
+            splits["test"].append(item)
+        elif test_blocks + gap <= place < BLOCKS - gap:
+            later = place < test_blocks + gap + validation_blocks
+            splits["validation" if later else "train"].append(item)
     wanted = ["train", "test", *(["validation"] if validation_blocks else [])]
     if empty := [split for split in wanted if not splits.get(split)]:
         raise ValueError(

@@ -36,8 +36,9 @@ def plot_curves(
     """Loss, metrics and learning rate over the epochs of a run, the best value of each curve written on it.
 
     Args:
-        history_csv: One line per epoch: `epoch`, `train_loss`, `validation_loss`, `learning_rate` and any
-            `validation_<metric>` (with `train_<metric>` beside it where measured). An empty cell is no value.
+        history_csv: One line per epoch: `epoch`, `train_loss`, `learning_rate` and, of a run with validation,
+            `validation_loss` and any `validation_<metric>` (with `train_<metric>` beside it where measured). An
+            empty cell is no value.
         path: PNG to write.
         metrics: Names without the prefix; by default the three most telling ones that were measured.
 
@@ -58,7 +59,8 @@ def plot_curves(
     axes = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
     epochs = history["epoch"]
     _curve(axes[0], epochs, history["train_loss"], "train", BLUE, dashed=True)
-    _curve(axes[0], epochs, history["validation_loss"], "validation", ORANGE, best="min", note=True)
+    if "validation_loss" in history:
+        _curve(axes[0], epochs, history["validation_loss"], "validation", ORANGE, best="min", note=True)
     axes[0].set_ylabel("loss")
     if chosen:
         for name, colour in zip(chosen, _cycle(len(chosen)), strict=True):
@@ -180,7 +182,7 @@ def _read_history(path: Path) -> dict[str, np.ndarray]:
             lines, columns = list(reader), list(reader.fieldnames or ())
     except OSError as error:
         raise CellsError(f"cannot read {path}: {error.strerror}; train first, or name another run") from error
-    for column in ("epoch", "train_loss", "validation_loss", "learning_rate"):
+    for column in ("epoch", "train_loss", "learning_rate"):
         if column not in columns:
             raise CellsError(f"{path} has no column {column}; give the history.csv of a run")
     if not lines:

@@ -149,6 +149,13 @@ class ClassificationTask(Task):
             said.append(f"thresholds {config.decision_thresholds}")
         return f"chosen on validation: {', '.join(said)}" if said else None
 
+    def adopt(self, setup: Any, model: Any, chosen: Path) -> None:
+        """Its temperature, folded in, and its thresholds."""
+        theirs = type(model.config).from_pretrained(chosen)
+        model.fold_temperature(theirs.calibration_temperature)
+        model.config.decision_thresholds = theirs.decision_thresholds
+        model.config.thresholds_chosen_on = theirs.thresholds_chosen_on
+
     def evaluate(
         self,
         setup: Any,

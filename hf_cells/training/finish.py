@@ -19,6 +19,7 @@ from .loop import Setup, State
 from .recipe import is_changed, save_recipe
 
 GALLERIES = ("predictions.png", "wrong_predictions.png")  # figures that show images of the data
+SELECTION = "selection"  # folder of a run's first training, where it is trained twice
 _UNITS = {"random": "image", "modality": "modality and size", "project": "imaging project"}
 
 
@@ -32,6 +33,8 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
     wishes, run_dir = setup.recipe["evaluation"], setup.run_dir
     if wishes["tune"] and setup.validation is not None and (said := setup.task.tune(setup, model)):
         print(said, flush=True)
+    if setup.recipe["training"]["refit"]:
+        setup.task.adopt(setup, model, run_dir / SELECTION / "model")
     folder = save_model_repository(model, setup.processor, run_dir / "model")
     split = "test" if wishes["test"] and "test" in splits else "validation"
     if split not in splits:
@@ -43,6 +46,9 @@ def finish(setup: Setup, splits: datasets.DatasetDict, state: State) -> dict[str
     ev.write_results(run_dir / "results.json", results)
     if (run_dir / "history.csv").exists():
         ev.plot_curves(run_dir / "history.csv", run_dir / "figures" / "curves.png")
+    if setup.recipe["training"]["refit"]:
+        curves = run_dir / SELECTION / "figures" / "curves.png"
+        shutil.copyfile(curves, run_dir / "figures" / "curves_of_the_first_training.png")
     if _may_be_shown(setup.recipe):
         write_widget_examples(ImageRows(splits[split]), folder)
     publish_files(run_dir, setup.recipe)
@@ -53,6 +59,7 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
     """What the evaluation cannot know: the split's audit, and how the model was trained."""
     recipe, audit, processes = setup.recipe, setup.audit, setup.accelerator.num_processes
     options = recipe["data"]["options"]
+    first = _run_of_selection(setup) if recipe["training"]["refit"] else {}
     unit = {"unit": _UNITS[options.get("split_by", "random")]} if _chooses_unit(recipe) else {}
     return {
         "dataset": {"name": _public_name(recipe), "simulated": _simulated(recipe)},
@@ -67,20 +74,25 @@ def run_context(setup: Setup, splits: datasets.DatasetDict, state: State) -> dic
             "recipe": recipe["name"],
             "recipe_changed": is_changed(recipe),
             "seed": recipe["seed"],
-            "seconds": round(state.seconds, 1),
+            "seconds": round(state.seconds + first.get("seconds", 0.0), 1),
             "epochs": state.epoch,
             "best_epoch": state.best_epoch,
+            "refit": recipe["training"]["refit"],
             "precision": f"{recipe['training']['precision']} {recipe['training']['memory_format']}",
             "parameters": sum(p.numel() for p in setup.model.parameters()),
             "train_images": len(splits["train"]),
             "processes": processes,
             "energy": energy_estimate(
-                state.seconds,
+                state.seconds + first.get("seconds", 0.0),
                 torch.get_num_threads() * processes,
                 gpus=processes if setup.accelerator.device.type == "cuda" else 0,
             ),
         },
     }
+
+
+def _run_of_selection(setup: Setup) -> dict[str, Any]:
+    return ev.read_results(setup.run_dir / SELECTION / "results.json")["run"]
 
 
 def publish_files(run_dir: Path, recipe: dict[str, Any]) -> None:

@@ -56,7 +56,13 @@ class Setup:
     audit: dict[str, Any]  # what `refuse_leaks` found
     memory_format: str
     resume_from: Path | None = None
+    part_of: Path | None = None  # run folder that this training is the first part of
     after_epoch: Callable[["State", dict[str, float]], None] | None = None  # may raise, to end the training
+
+    @property
+    def resume_folder(self) -> Path:
+        """What --resume takes to continue this training."""
+        return self.part_of or self.run_dir
 
 
 @dataclass
@@ -204,7 +210,9 @@ def _step(
 def _diverged(what: str, setup: Setup, state: State, optimizer: Any) -> CellsError:
     found = list_checkpoints(setup.run_dir / "checkpoints")
     last = (
-        f"resume from {found[-1]} with --resume {setup.run_dir}" if found else "no checkpoint was saved yet"
+        f"resume from {found[-1]} with --resume {setup.resume_folder}"
+        if found
+        else "no checkpoint was saved yet"
     )
     return CellsError(
         f"the {what} is no longer a number at step {state.step} (learning rate "
@@ -220,7 +228,7 @@ def _refuse_broken(model: Any, setup: Setup, state: State, optimizer: Any) -> No
 
 def _leave(setup: Setup, display: Display, stop: StopSignal, path: Path) -> NoReturn:
     reason = stop.reason or "another process was told to"
-    display.say(f"stopped ({reason}); saved {path}; continue with --resume {setup.run_dir}")
+    display.say(f"stopped ({reason}); saved {path}; continue with --resume {setup.resume_folder}")
     raise SystemExit(143)
 
 

@@ -85,18 +85,14 @@ def run(options: argparse.Namespace) -> None:
 
     from ..evaluation import metrics_line
     from ..quiet import quiet_libraries
-    from .finish import finish
-    from .loop import train
+    from .one_run import train_recipe
     from .repeat import repeat
-    from .setup import prepare
 
     quiet_libraries()
     if several:
         repeat(recipe, options.seeds)
         return
-    setup, splits = prepare(recipe, resume)
-    state = train(setup)
-    results = finish(setup, splits, state)
+    setup, results = train_recipe(recipe, resume)
     if results:
         print(metrics_line(results))
     if setup.accelerator.is_main_process:

@@ -54,6 +54,9 @@ DEFAULTS: dict[str, Any] = {
         "workers": 1,
         "threads": None,  # None: all cores when there is one process on CPU
         "validate_every": 1,  # epochs
+        # Then train once more, on training and validation together; temperature and thresholds stay those that
+        # validation chose in the first training.
+        "refit": False,
         "patience": None,  # validations without a better score before stopping; None: never
         "keep_checkpoints": 2,
         "checkpoint_every": 1,  # epochs; also on SIGTERM

@@ -19,6 +19,7 @@ from ..errors import CellsError
 from ..evaluation import read_results
 from ..evaluation.comparison_figures import plot_spread, plot_study
 from ..files import atomic_write
+from .finish import SELECTION
 from .recipe import load_recipe
 from .task import task_of
 from .validation import LOWER_IS_BETTER, is_better
@@ -176,8 +177,12 @@ def report_study(folder: Path, variants: Sequence[Variant], failed: Mapping[str,
 
 
 def summary(run_dir: Path, metric: str) -> dict[str, Any]:
-    """Return what a finished run scored and took: the best validation score of history.csv, and the test beside it."""
-    with (run_dir / "history.csv").open(newline="") as handle:
+    """Return what a finished run scored and took: the best validation score of history.csv, and the test beside it.
+
+    Of a run that was trained twice, the history is that of the first training: the second has no validation.
+    """
+    first = run_dir / SELECTION / "history.csv"
+    with (first if first.exists() else run_dir / "history.csv").open(newline="") as handle:
         history = list(csv.DictReader(handle))
     best, best_epoch = None, None
     for row in history:

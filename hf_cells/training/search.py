@@ -26,6 +26,7 @@ from accelerate import PartialState
 from ..dataset_scripts._stratify import assign_stratified_splits
 from ..errors import CellsError
 from .loop import Setup, State, train
+from .one_run import forget_run, threads_kept
 from .recipe import load_recipe
 from .search_report import drawn, finished, outcome, report, write_trials
 from .search_space import Space, check_space, default_space, suggest
@@ -37,10 +38,8 @@ from .variants import (
     Variant,
     common_recipe,
     differing_keys,
-    forget_run,
     open_folder,
     reason_of,
-    threads_kept,
     train_variants,
     write_plan,
 )
@@ -260,6 +259,7 @@ class Search:
             "validate_every": 1,
             "checkpoint_every": self.epochs,
             "keep_checkpoints": 1,
+            "refit": False,
             "patience": None,
             "max_steps": None,
             "trackers": [],

@@ -182,6 +182,12 @@ class InstanceTask(SegmentationTask):
         processor.thresholds_chosen_on = "validation"
         return f"decoding chosen on validation ({best:.4f}): {chosen}"
 
+    def adopt(self, setup: Any, model: Any, chosen: Path) -> None:
+        """Its decoding."""
+        theirs = type(setup.processor).from_pretrained(chosen)
+        setup.processor.decision_thresholds = theirs.decision_thresholds
+        setup.processor.thresholds_chosen_on = theirs.thresholds_chosen_on
+
 
 class SemanticTask(SegmentationTask):
     """A class for every pixel, by our U-Nets or by networks of transformers.
@@ -237,6 +243,9 @@ class SemanticTask(SegmentationTask):
     def tune(self, setup: Any, model: Any) -> str | None:
         """The largest logit wins: nothing to choose."""
         return None
+
+    def adopt(self, setup: Any, model: Any, chosen: Path) -> None:
+        """Nothing was chosen."""
 
 
 def _classes_of(dataset: str) -> tuple[list[str], dict[str, Any]]:

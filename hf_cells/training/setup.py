@@ -100,6 +100,8 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
     task = _task(recipe)
     run_dir = resume or make_run_dir(recipe, state)
     splits, audit = load_splits(recipe, task, run_dir, state)
+    if settings["refit"]:  # the second training: `one_run` has done the first
+        splits = _with_validation_in_train(splits)
     rows = ImageRows(splits["train"])
     model, processor = build_model(recipe, task, splits)
     recipe["evaluation"]["metric"] = _metric(recipe["evaluation"]["metric"], task, splits)
@@ -141,6 +143,12 @@ def prepare(recipe: dict[str, Any], resume: Path | None) -> tuple[Setup, dataset
         resume_from=_latest(resume) if resume else None,
     )
     return setup, splits
+
+
+def _with_validation_in_train(splits: datasets.DatasetDict) -> datasets.DatasetDict:
+    joined = datasets.concatenate_datasets([splits["train"], splits["validation"]])
+    rest = {name: rows for name, rows in splits.items() if name not in ("train", "validation")}
+    return datasets.DatasetDict({"train": joined, **rest})
 
 
 def _task(recipe: dict[str, Any]) -> Task:

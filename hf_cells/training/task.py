@@ -74,6 +74,10 @@ class Task(ABC):
         """Choose thresholds and calibration on the validation split, put them into model or processor, and say so."""
 
     @abstractmethod
+    def adopt(self, setup: Any, model: Any, chosen: Path) -> None:
+        """Take over what `tune` chose for another model of the same recipe, saved in a folder."""
+
+    @abstractmethod
     def evaluate(
         self,
         setup: Any,

@@ -8,31 +8,24 @@ Given again, the same command keeps the runs that are finished and continues the
 """
 
 import copy
-import gc
 import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import PartialState
-from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
 
 from ..errors import CellsError
 from ..evaluation import metrics_line
 from ..files import atomic_write
-from .checkpoints import list_checkpoints
-from .finish import finish
 from .launch import check_launch
-from .loop import train
+from .one_run import can_resume, forget_run, threads_kept, train_recipe
 from .recipe import load_recipe, save_recipe
-from .setup import prepare
 
 # What one training may die of without ending the others: it diverges, does not fit into memory, makes no sense.
 FAILURES = (CellsError, RuntimeError, MemoryError)
@@ -212,40 +205,12 @@ def train_variants(
 
 
 def _train_one(recipe: dict[str, Any], run_dir: Path, needs_validation: bool) -> dict[str, Any] | None:
-    resume = run_dir if list_checkpoints(run_dir / "checkpoints") else None
+    resume = run_dir if can_resume(run_dir) else None
     if resume:
         recipe = load_recipe(run_dir / "recipe.yaml")  # with what `auto` chose
     with threads_kept():
-        setup, splits = prepare({**recipe, "output_dir": str(run_dir)}, resume)
-        tested = recipe["evaluation"]["test"] and "test" in splits
-        if setup.validation is None and (needs_validation or not tested):
-            raise CellsError(
-                f"{recipe['data']['name']} has no validation split, by which runs are compared; "
-                "make one (data.options.validation_fraction=0.1, or a folder validation/)"
-            )
-        return finish(setup, splits, train(setup))
-
-
-@contextmanager
-def threads_kept() -> Iterator[None]:
-    """Leave the number of threads as it was: a recipe that says nothing of it must not inherit that of another."""
-    threads = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def forget_run() -> None:
-    """Free the memory of a run, and make accelerate forget its precision and accumulation.
-
-    The processes of a launch stay together. Accelerate keeps one state a process and has no public way to end it.
-    """
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        given = {**recipe, "output_dir": str(run_dir)}
+        return train_recipe(given, resume, needs_validation=needs_validation, compared=True)[1]
 
 
 def reason_of(error: BaseException) -> str:

@@ -137,6 +137,20 @@ def test_validation_blocks(tmp_path, load):
     assert list(load(tmp_path / "data", "block_split", validation_blocks=0)) == ["train", "test"]
 
 
+def test_gap_blocks_are_in_no_split(tmp_path, load):
+    """On both sides of `test`, cyclically; validation comes after the gap."""
+    write_hep2(tmp_path / "data", 20)
+    splits = load(tmp_path / "data", "block_split", fold=0, gap_blocks=2, validation_blocks=3)
+    blocks = {name: sorted({int(group[-2:]) for group in data["group"]}) for name, data in splits.items()}
+    assert blocks == {"test": [0, 1, 2, 3], "validation": [6, 7, 8], "train": list(range(9, 18))}
+    splits = load(tmp_path / "data", "block_split", fold=4, gap_blocks=7, validation_blocks=1)
+    assert {name: {int(g[-2:]) for g in data["group"]} for name, data in splits.items()} == {
+        "test": {16, 17, 18, 19},
+        "validation": {7},
+        "train": {8},
+    }
+
+
 def test_a_copy_of_the_data_without_test(tmp_path, load):
     root = tmp_path / "data"
     copies = {number + 3: number for number in range(1, 115, 10)}  # training/ with training/
@@ -319,6 +333,8 @@ def test_wrong_options(tmp_path, load):
     for config, options, message in (
         ("block_split", {"fold": 5}, "fold=5: choose 0 to 4"),
         ("block_split", {"validation_blocks": 16}, "validation_blocks=16: choose 0 to 15"),
+        ("block_split", {"gap_blocks": 8}, "gap_blocks=8: choose 0 to 7"),
+        ("block_split", {"gap_blocks": 7}, "validation_blocks=2: choose 0 to 1 beside gap_blocks=7"),
         (None, {"test_from": "train"}, "test_from='train': choose 'test' or 'validation'"),
         (None, {"test_from": "validation", "validation_fraction": 1.5}, "below 1 together"),
         ("five_fold", {}, "no configuration 'five_fold'; choose from: published_split, block_split"),
@@ -391,7 +407,7 @@ def test_the_real_cells(real_data):
     for a, b in pairs:
         assert a.group == b.group and abs(int(a.image_id) - int(b.image_id)) == 194
     for fold in range(5):
-        splits = hep2.split_by_block(path, items, fold, 2)
+        splits = hep2.split_by_block(path, items, hep2.HEp2Config(fold=fold))
         sides = {item.image_id: split for split, part in splits.items() for item in part}
         assert all(sides[a.image_id] == sides[b.image_id] for a, b in pairs)
         assert all({item.label for item in part} == set(PATTERNS) for part in splits.values())

@@ -96,11 +96,17 @@ def test_one_epoch_without_metrics_can_be_drawn(tmp_path, drawn):
     assert [axis.get_ylabel() for axis in drawn[0].axes] == ["loss", "learning rate"]
 
 
+def test_a_run_without_validation_can_be_drawn(tmp_path, drawn):
+    (tmp_path / "h.csv").write_text("epoch,train_loss,learning_rate\n1,0.5,0.1\n2,0.4,0.1\n")
+    figures.plot_curves(tmp_path / "h.csv", tmp_path / "c.png")
+    assert [len(axis.lines) for axis in drawn[0].axes] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot read"),
-        ("epoch,train_loss,learning_rate\n1,2,3\n", "no column validation_loss"),
+        ("epoch,validation_loss,learning_rate\n1,2,3\n", "no column train_loss"),
         ("epoch,train_loss,validation_loss,learning_rate\n", "no epoch yet"),
     ],
 )
